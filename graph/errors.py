@@ -1,0 +1,31 @@
+"""What can go wrong in `graph`, and how a message is worded: what was asked, what was got, what would be right."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GraphError(Exception):
+    """Base of every error that `graph` raises on purpose."""
+
+
+class UnknownName(GraphError):
+    """A registry was asked for a name it does not hold."""
+
+
+class TypeMismatch(GraphError):
+    """An operator was applied to values whose types do not fit."""
+
+
+class InvalidGraph(GraphError):
+    """A graph breaks a rule of the IR; the message names the node."""
+
+
+class InvalidPlan(GraphError):
+    """A plan breaks a rule of the plan model, or a proof about it failed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A half sentence for an error message: the nearest known name, or the whole list when nothing is near."""
+    names = sorted(map(str, known))
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"

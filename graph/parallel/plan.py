@@ -1,0 +1,336 @@
+"""A plan is data: roles (classes of like ranks), each with the name of a program and its parameters.
+
+A program is a registered generator of four instructions (`graph.parallel.instruction`): `Do`, `Send`, `Recv`, `Collective`. It
+never sees a clock, an array or its own coordinates, so every rank of a role issues the same stream, and like ranks can be
+folded. Order is never written down: instructions on one stream run in order; across streams the buffers that they read and
+write order them. The players (`graph.parallel.check`, `sim`, `runtime`) share `graph.parallel.machine`, which keeps that order.
+
+Ids are paths with the step first: ``(step, what, of what, micro-batch ...)``. A collective's transfers carry its path plus
+``(hop, "send" | "recv")``, so both engines produce the same ids and a prefix is a coarser action.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from hashlib import sha256
+from inspect import getsource
+from itertools import product
+from typing import Any
+
+from graph.errors import InvalidPlan, nearest
+from graph.parallel.instruction import Collective, Do, Instruction, Message, Path, Peer, Rank, Recv, Ref, Send
+from graph.record import record
+from graph.registry import Registry
+
+__all__ = [
+    "COLLECTIVES", "PROGRAMS", "Algorithm", "Buffer", "BufferKind", "Collective", "Do", "Group", "Instruction", "Message",
+    "Operation", "Path", "Peer", "Plan", "Program", "Rank", "Recv", "Ref", "Role", "Send", "program",
+]  # fmt: skip
+
+
+class BufferKind(StrEnum):
+    """What a buffer holds; the checker counts gradients and versions of parameters."""
+
+    PARAMETER = "parameter"
+    GRADIENT = "gradient"
+    STATE = "state"
+    ACTIVATION = "activation"
+    DATA = "data"
+
+
+@record
+class Buffer:
+    """Memory of a role that its program names.
+
+    Parameters
+    ----------
+    size : elements of one slot.
+    itemsize : bytes of an element.
+    kind : a `BufferKind`, or its text.
+    slots : values kept at once.
+    sharded : axes along which ranks hold different elements; along the others they are replicas.
+    shared : the buffer lives once, in this role's memory, under every rank that names it (HOGWILD!).
+    values : names of the graph values that it holds, in order, contiguous.
+    """
+
+    size: int
+    itemsize: int = 4
+    kind: str = "activation"
+    slots: int = 1
+    sharded: tuple[str, ...] = ()
+    shared: str | None = None
+    values: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in set(BufferKind):
+            raise InvalidPlan(f"unknown kind of buffer {self.kind!r}; {nearest(self.kind, BufferKind)}")
+        if self.size < 0 or self.itemsize < 1 or self.slots < 1:
+            raise InvalidPlan(
+                f"a buffer has size >= 0, itemsize >= 1 and slots >= 1, "
+                f"got size {self.size}, itemsize {self.itemsize}, slots {self.slots}"
+            )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slots."""
+        return self.size * self.itemsize * self.slots
+
+
+@record
+class Role:
+    """A class of like ranks.
+
+    Parameters
+    ----------
+    name : e.g. ``"worker"``, ``"server"``, ``"stage.3"``.
+    program : name of a registered program.
+    params : its parameters.
+    axes : axis -> size; the role's ranks are their product.
+    buffers : named memory.
+    segments : kernel name of a `Do` -> names of the graph nodes it runs, in order.
+    places : stream -> place (a device of the system).
+    """
+
+    name: str
+    program: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    axes: Mapping[str, int] = field(default_factory=dict)
+    buffers: Mapping[str, Buffer] = field(default_factory=dict)
+    segments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=lambda: {"compute": "device"})
+
+    def __post_init__(self) -> None:
+        for axis, size in self.axes.items():
+            if size < 1:
+                raise InvalidPlan(f"role {self.name!r}: axis {axis!r} has {size} ranks; it needs at least 1")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its own buffers; a buffer that lives in another role's memory is counted there."""
+        return sum(b.nbytes for b in self.buffers.values() if b.shared in (None, self.name))
+
+
+Program = Callable[..., Generator[Instruction, Any, None]]
+
+
+class Operation(StrEnum):
+    """What a collective leaves behind, in place; part i is what rank i of the group owns."""
+
+    ALL_REDUCE = "all_reduce"  # the sum, everywhere
+    REDUCE_SCATTER = "reduce_scatter"  # part i of the sum, at rank i
+    ALL_GATHER = "all_gather"  # part i of rank i, everywhere
+
+
+@record
+class Algorithm:
+    """A collective: its program over a `Group`, beside it its closed form.
+
+    Parameters
+    ----------
+    program : group -> its sends and receives, in order.
+    seconds : (ranks, nbytes, latency seconds, bytes per second) -> seconds on an idle, uniform network, where every rank has one
+        port out and one port in; None: no closed form. `nbytes` is a multiple of the ranks when the buffer `is_cut`.
+    transfers : ranks -> transfers in the whole group.
+    symmetric : the same for every index: it may not look at `Group.i`, and like ranks can be folded.
+    operation : what it leaves behind.
+    is_cut : it cuts the buffer into one part a rank and moves parts; else it moves whole buffers.
+    accepts : ranks -> whether a group of that size can play it.
+    """
+
+    program: Callable[["Group"], Iterator[Instruction]]
+    seconds: Callable[[int, int, float, float], float | None]
+    transfers: Callable[[int], int]
+    symmetric: bool = True
+    operation: Operation = Operation.ALL_REDUCE
+    is_cut: bool = False
+    accepts: Callable[[int], bool] = lambda ranks: ranks >= 1
+
+
+PROGRAMS: Registry[Program] = Registry("program")
+COLLECTIVES: Registry[Algorithm] = Registry("collective")
+
+
+def program(f: Program) -> Program:
+    """Decorator: register a generator function as a program under its own name."""
+    return PROGRAMS.add(f.__name__, f)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Roles, and how many unread messages a lane holds.
+
+    Raises `InvalidPlan` when two roles share a name, a program is unknown, or a lane has no room.
+    """
+
+    roles: tuple[Role, ...]
+    slots: int = 2
+
+    def __post_init__(self) -> None:
+        if self.slots < 1:
+            raise InvalidPlan(f"a lane needs room for at least 1 message, got {self.slots}")
+        names = [r.name for r in self.roles]
+        if twice := [n for n in dict.fromkeys(names) if names.count(n) > 1]:
+            raise InvalidPlan(f"two roles are named {twice[0]!r}")
+        for r in self.roles:
+            if r.program not in PROGRAMS:
+                raise InvalidPlan(f"role {r.name!r} plays unknown program {r.program!r}; {nearest(r.program, PROGRAMS)}")
+
+    @cached_property
+    def role(self) -> dict[str, Role]:
+        return {r.name: r for r in self.roles}
+
+    @cached_property
+    def ranks(self) -> tuple[Rank, ...]:
+        return tuple(Rank(r.name, at) for r in self.roles for at in product(*map(range, r.axes.values())))
+
+    @cached_property
+    def _indices(self) -> dict[tuple[Rank, tuple[str, ...]], tuple[int, int]]:
+        return {}
+
+    @cached_property
+    def _peers(self) -> dict[tuple[Rank, Peer], Rank]:
+        return {}
+
+    def first_rank(self, role: str) -> Rank:
+        """The rank of a role whose coordinates are all zero."""
+        return Rank(role, (0,) * len(self.role[role].axes))
+
+    def start(self, rank: Rank) -> Generator[Instruction, Any, None]:
+        """The stream of instructions of a rank."""
+        role = self.role[rank.role]
+        return PROGRAMS[role.program](self, role, **role.params)
+
+    def shortened(self, steps: int) -> "Plan":
+        """The same plan with at most `steps` steps, where a program has the parameter ``steps``: enough to prove a long one."""
+
+        def cut(r: Role) -> Role:
+            if r.params.get("steps", 0) <= steps:
+                return r
+            return replace(r, params={**r.params, "steps": steps})
+
+        return Plan(tuple(map(cut, self.roles)), self.slots)
+
+    def index(self, rank: Rank, along: tuple[str, ...]) -> tuple[int, int]:
+        """(index, size) of a rank in its group along some axes."""
+        known = self._indices.get((rank, along))
+        if known is None:
+            known = self._indices[rank, along] = self._index(rank, along)
+        return known
+
+    def _index(self, rank: Rank, along: tuple[str, ...]) -> tuple[int, int]:
+        axes = self.role[rank.role].axes
+        for axis in along:
+            if axis not in axes:
+                raise InvalidPlan(f"role {rank.role!r} has no axis {axis!r}; {nearest(axis, axes)}")
+        i, n = 0, 1
+        for (axis, size), c in zip(axes.items(), rank.at, strict=True):
+            if axis in along:
+                i, n = i * size + c, n * size
+        return i, n
+
+    def peer(self, me: Rank, p: Peer | Rank) -> Rank:
+        """The rank that `p` names, seen from `me`."""
+        if isinstance(p, Rank):
+            return p
+        known = self._peers.get((me, p))
+        if known is None:
+            known = self._peers[me, p] = self._peer(me, p)
+        return known
+
+    def _peer(self, me: Rank, p: Peer) -> Rank:
+        name = p.role or me.role
+        if name not in self.role:
+            raise InvalidPlan(f"{me} names a peer of role {name!r}, which the plan does not have; {nearest(name, self.role)}")
+        if not p.by:
+            return Rank(name, me.at if self.role[name].axes else ())
+        i, n = self.index(me, p.along)
+        i, at = (i + p.by) % n, list(me.at)
+        for k, (axis, size) in reversed(list(enumerate(self.role[me.role].axes.items()))):
+            if axis in p.along:
+                i, at[k] = divmod(i, size)
+        return Rank(name, tuple(at))
+
+    def group(self, me: Rank, along: tuple[str, ...]) -> list[Rank]:
+        """The ranks of my group along some axes, me first."""
+        return [self.peer(me, Peer(None, along, d)) for d in range(self.index(me, along)[1])]
+
+    def key(self, me: Rank, ref: Ref) -> tuple[str, int, int, int]:
+        """(buffer, slot, part, parts): what a `Ref` means to `me`."""
+        part = (ref.part + self.index(me, ref.turn)[0]) % ref.parts if ref.turn else ref.part % ref.parts
+        return ref.buffer, ref.index % self.buffer(me, ref.buffer).slots, part, ref.parts
+
+    def buffer(self, me: Rank, name: str) -> Buffer:
+        """A buffer of this rank's role; raises `InvalidPlan` when it has none of that name."""
+        buffers = self.role[me.role].buffers
+        if name not in buffers:
+            raise InvalidPlan(f"role {me.role!r} has no buffer {name!r}; {nearest(name, buffers)}")
+        return buffers[name]
+
+    def extent(self, me: Rank, ref: Ref) -> tuple[int, int]:
+        """(first element, elements) of what a `Ref` means in its slot; the first ``size mod parts`` parts are one longer."""
+        _, _, part, parts = self.key(me, ref)
+        whole, rest = divmod(self.buffer(me, ref.buffer).size, parts)
+        return part * whole + min(part, rest), whole + (part < rest)
+
+    def nbytes(self, me: Rank, ref: Ref) -> int:
+        """Bytes of what a `Ref` means to `me`."""
+        return self.extent(me, ref)[1] * self.buffer(me, ref.buffer).itemsize
+
+    @cached_property
+    def hash(self) -> str:
+        """Identity of the plan: its roles, and the source of the programs and collectives they name.
+
+        Not how often it is repeated: a plan of 4 steps that is simulated and one of 400 that is run are the same.
+        """
+        text = [repr(self.slots)]
+        for r in self.roles:
+            params = sorted((k, v) for k, v in r.params.items() if k != "steps")
+            text += [repr((r.name, r.program, params, tuple(r.axes.items()), tuple(r.buffers.items())))]
+            text += [repr((tuple(r.segments.items()), tuple(r.places.items()))), _source(PROGRAMS[r.program])]
+            text += [_source(COLLECTIVES[v].program) for v in r.params.values() if isinstance(v, str) and v in COLLECTIVES]
+        return sha256("\n".join(text).encode()).hexdigest()[:16]
+
+
+def _source(f: Callable[..., Any]) -> str:
+    """Text that changes when a function does; its bytecode, when it was typed at a prompt and has no file."""
+    try:
+        return getsource(f)
+    except (OSError, TypeError):
+        return f"{f.__qualname__} {f.__code__.co_code.hex()}"
+
+
+class Group:
+    """What a collective's program may use: the number of ranks, relative peers and relative parts."""
+
+    def __init__(self, plan: Plan, me: Rank, c: Collective) -> None:
+        algorithm = COLLECTIVES[c.algorithm]
+        self._i, self.n = plan.index(me, c.along)
+        self._c = c
+        self._symmetric = algorithm.symmetric
+        if not algorithm.accepts(self.n):
+            able = [name for name, a in COLLECTIVES.items() if a.operation is algorithm.operation and a.accepts(self.n)]
+            raise InvalidPlan(
+                f"collective {c.algorithm!r} cannot be played by {self.n} ranks; these can: {', '.join(able) or 'none'}"
+            )
+
+    @property
+    def i(self) -> int:
+        """My index; refused to algorithms that are declared symmetric, since those are folded."""
+        if self._symmetric:
+            raise InvalidPlan(f"collective {self._c.algorithm!r} is declared symmetric: it may not look at its index")
+        return self._i
+
+    def _ref(self, part: int, parts: int, turn: bool) -> Ref:
+        w = self._c.what
+        return Ref(w.buffer, w.index, part, parts, self._c.along if turn else ())
+
+    def send(self, by: int, hop: int, part: int = 0, parts: int = 1, turn: bool = False) -> Send:
+        """Send a part to the rank `by` places further; with `turn`, parts are counted from my index."""
+        to = Peer(None, self._c.along, by)
+        return Send(tag=(*self._c.id, hop), what=self._ref(part, parts, turn), to=to, lane=self._c.on)
+
+    def recv(self, by: int, hop: int, part: int = 0, parts: int = 1, turn: bool = False, add: bool = False) -> Recv:
+        """Receive a part from the rank `by` places further."""
+        source = Peer(None, self._c.along, by)
+        return Recv(tag=(*self._c.id, hop), into=self._ref(part, parts, turn), source=source, lane=self._c.on, add=add)

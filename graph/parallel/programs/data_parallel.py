@@ -1,0 +1,102 @@
+"""Synchronous data parallelism: every worker trains on its own samples, gradients are summed bucket by bucket.
+
+A bucket's all-reduce is issued when the last layer in it has finished backward; it runs beside the rest of backward, since only
+buffers order the two. Micro-batches accumulate in rank order, one after the other, into the first one's gradients.
+"""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from graph.op import Work
+from graph.parallel.plan import Collective, Do, Instruction, Plan, Ref, Role
+from graph.record import record
+
+
+@record
+class Task:
+    """One `Do` of a step, before it has a step and a micro-batch.
+
+    Parameters
+    ----------
+    what, of : its id is (step, what, of, micro-batch), less what is empty.
+    work : exact work.
+    reads, writes : names of buffers.
+    """
+
+    what: str
+    of: str
+    work: Work
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+    @property
+    def kernel(self) -> str:
+        """Name of its segment."""
+        return f"{self.what}/{self.of}" if self.of else self.what
+
+
+def data_parallel(
+    plan: Plan,
+    role: Role,
+    *,
+    steps: int,
+    micro_batches: int,
+    input: Task,
+    forward: tuple[Task, ...],
+    backward: tuple[Task, ...],
+    accumulate: tuple[Task, ...],
+    update: tuple[Task, ...],
+    finished: Mapping[str, tuple[str, ...]],
+    collective: str,
+    along: tuple[str, ...],
+) -> Generator[Instruction, Any, None]:
+    """The program of a worker.
+
+    Parameters
+    ----------
+    steps, micro_batches : how often; micro-batches are those of one step.
+    input, forward, backward, accumulate, update : tasks in their order. Gradients in `backward` are those of the first
+        micro-batch; `accumulate` and `update` have one task a bucket.
+    finished : backward task's layer -> buckets that are complete when it ends.
+    collective : algorithm that sums a bucket.
+    along : axes over which gradients are summed; ``()`` for one worker alone.
+    """
+    sums = {t.of: t for t in accumulate}
+    for step in range(steps):
+        for m in range(micro_batches):
+            data = step * micro_batches + m
+            yield _do(input, (step, input.what, m), data, stream="input")
+            for t in forward:
+                yield _do(t, (step, t.what, t.of, m), data)
+            touched: set[str] = set()
+            for t in backward:
+                yield _do(_of_micro_batch(t, m, touched), (step, t.what, t.of, m), data)
+                for bucket in finished.get(t.of, ()):
+                    if m:
+                        yield _do(sums[bucket], (step, "accumulate", bucket, m), data)
+                    if m == micro_batches - 1 and along:
+                        yield Collective(
+                            id=(step, "allreduce", bucket), algorithm=collective, what=Ref(f"g.{bucket}"), along=along
+                        )
+        for t in update:
+            yield _do(t, (step, t.what, t.of), 0)
+
+
+def _do(t: Task, id: tuple[Any, ...], data: int, stream: str = "compute") -> Do:
+    """The task's `Do`: a new value of the data buffer each time, the only value of every other."""
+    reads = tuple(Ref(b, data) if b == "data" else Ref(b) for b in t.reads)
+    writes = tuple(Ref(b, data) if b == "data" else Ref(b) for b in t.writes)
+    return Do(id=id, kernel=t.kernel, work=t.work, reads=reads, writes=writes, on=stream)
+
+
+def _of_micro_batch(t: Task, m: int, touched: set[str]) -> Task:
+    """A backward task as micro-batch m does it: the first writes g, the others p; what an earlier layer began is added to."""
+
+    def name(b: str) -> str:
+        return "p." + b[2:] if m and b.startswith("g.") else b
+
+    written = tuple(map(name, t.writes))
+    begun = tuple(b for b in written if b in touched)
+    touched.update(written)
+    reads = tuple(dict.fromkeys((*map(name, t.reads), *begun)))
+    return Task(what=t.what, of=t.of, work=t.work, reads=reads, writes=written)

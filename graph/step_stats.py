@@ -1,0 +1,144 @@
+"""What a timeline says of a training step. One function for every engine, so predicted and measured mean the same.
+
+Only leaves count as work. A transfer is a leaf whose id ends in ``"send"`` or ``"recv"``; everything else is computing,
+except what is on the stream ``"input"``. The step of a record is the number that its id begins with.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from statistics import median
+
+from graph.errors import GraphError
+from graph.parallel.plan import Rank
+from graph.record import record
+from graph.timeline import Record, Timeline
+
+Interval = tuple[float, float]
+
+
+@record
+class StepStats:
+    """Seconds of one step (medians over steps, then means over ranks), and totals of the whole timeline.
+
+    The first step is left out of the medians when there are others: nothing ends before it.
+
+    Parameters
+    ----------
+    steps : steps in the timeline.
+    step_s : from the last end of the step before, over all ranks, to the last end of the step; a median over steps.
+    compute_s : computing, a rank.
+    comm_s : time in which a transfer of the rank is under way or waited for.
+    exposed_comm_s : the part of `comm_s` in which the rank computes nothing.
+    kinds : ``"forward"``, ``"backward"``, ``"update"``, ``"allreduce"`` ... -> seconds of work, a rank; waiting is no work.
+    bytes_sent_total : bytes sent by all ranks in all steps.
+    flop_total : arithmetic of all ranks in all steps.
+    """
+
+    steps: int
+    step_s: float
+    compute_s: float
+    comm_s: float
+    exposed_comm_s: float
+    kinds: Mapping[str, float]
+    bytes_sent_total: int
+    flop_total: int
+
+
+def step_of(r: Record) -> int:
+    """The step of a record; 0 for ids that do not begin with one."""
+    return r.id[0] if r.id and isinstance(r.id[0], int) else 0
+
+
+def kind_of(r: Record) -> str:
+    """What a record is about: ``"forward"`` of ``(3, "forward", "conv1", 0)``."""
+    return next((x for x in r.id if isinstance(x, str)), "")
+
+
+def is_transfer(r: Record) -> bool:
+    """Whether a record is a send or a receive."""
+    return bool(r.id) and r.id[-1] in ("send", "recv")
+
+
+def step_stats(timeline: Timeline) -> StepStats:
+    """Summarize a timeline; raises `GraphError` when it is empty."""
+    if not len(timeline):
+        raise GraphError("an empty timeline has no steps")
+    ends: dict[int, float] = {}
+    leaves: dict[Rank, list[Record]] = defaultdict(list)
+    sent = flop = 0
+    for r in timeline:
+        ends[step_of(r)] = max(ends.get(step_of(r), r.end), r.end)
+        if r.is_leaf:
+            leaves[r.rank].append(r)
+            sent += r.nbytes * timeline.like.get(r.rank, 1) if r.id[-1] == "send" else 0
+            flop += r.flop * timeline.like.get(r.rank, 1)
+    steps = sorted(ends)
+    first = min(r.start for r in timeline)
+    lengths = [ends[b] - ends[a] for a, b in pairwise(steps)] or [ends[steps[0]] - first]
+    ranks = [(_of_rank(found, steps[1:] or steps), timeline.like.get(r, 1)) for r, found in leaves.items()]
+    mean: dict[str, float] = defaultdict(float)
+    for seconds, like in ranks:
+        for name, s in seconds.items():
+            mean[name] += s * like / sum(n for _, n in ranks)
+    totals = {name: mean.pop(name, 0.0) for name in (_COMPUTE, _COMM, _EXPOSED)}
+    return StepStats(
+        steps=len(steps),
+        step_s=median(lengths),
+        compute_s=totals[_COMPUTE],
+        comm_s=totals[_COMM],
+        exposed_comm_s=totals[_EXPOSED],
+        kinds=dict(mean),
+        bytes_sent_total=sent,
+        flop_total=flop,
+    )
+
+
+_COMPUTE, _COMM, _EXPOSED = " compute", " comm", " exposed"  # beside the kinds, which never begin with a space
+
+
+def _of_rank(leaves: list[Record], steps: list[int]) -> dict[str, float]:
+    """One rank's medians over these steps, by kind."""
+    busy = _union((r.start, r.end) for r in leaves if _is_computing(r))
+    by_step: dict[int, list[Record]] = {k: [] for k in steps}
+    for r in leaves:
+        if step_of(r) in by_step:
+            by_step[step_of(r)].append(r)
+    found: dict[str, list[float]] = defaultdict(list)
+    for number, (_, records) in enumerate(sorted(by_step.items())):
+        seconds: dict[str, float] = defaultdict(float)
+        for r in records:
+            seconds[kind_of(r)] += r.seconds
+            seconds[_COMPUTE] += r.seconds if _is_computing(r) else 0.0
+        comm = _union((r.ready, r.end) for r in records if is_transfer(r))
+        seconds[_COMM] = sum(b - a for a, b in comm)
+        seconds[_EXPOSED] = sum(b - a - _overlap(busy, a, b) for a, b in comm)
+        for name, s in seconds.items():
+            found[name] += [0.0] * (number - len(found[name])) + [s]
+    return {name: median(s + [0.0] * (len(steps) - len(s))) for name, s in found.items()}
+
+
+def _is_computing(r: Record) -> bool:
+    return not is_transfer(r) and r.stream != "input"
+
+
+def _union(intervals: Iterable[Interval]) -> list[Interval]:
+    """Disjoint intervals that cover the same time, in order."""
+    found: list[Interval] = []
+    for a, b in sorted(intervals):
+        if found and a <= found[-1][1]:
+            found[-1] = found[-1][0], max(b, found[-1][1])
+        else:
+            found.append((a, b))
+    return found
+
+
+def _overlap(union: list[Interval], a: float, b: float) -> float:
+    """Seconds of [a, b] that the disjoint, ordered intervals cover."""
+    total = 0.0
+    for k in range(max(bisect_right(union, (a,)) - 1, 0), len(union)):
+        if union[k][0] >= b:
+            break
+        total += max(min(b, union[k][1]) - max(a, union[k][0]), 0.0)
+    return total
