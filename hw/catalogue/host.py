@@ -1,0 +1,56 @@
+"""This computer as a system: cores that share a memory, priced by what calibration measured."""
+
+from hw.device import Device, Engines
+from hw.errors import DoesNotFit, HwError
+from hw.kernels.record import Platform
+from hw.link import DrivenBy, Link
+from hw.profile import Profile
+from hw.system import Host, System, Wire
+
+HOST = "host"
+
+
+def host_system(profile: Profile, cores: int) -> System:
+    """System ``host``: `cores` single-core devices around one memory, joined by a link that the cores drive themselves.
+
+    Parameters
+    ----------
+    profile : of this host.
+    cores : how many devices.
+
+    Raises
+    ------
+    DoesNotFit
+        The host has fewer cores: workers would take turns, and nothing measured tells how.
+    """
+    if cores < 1:
+        raise HwError(f"a host system needs at least one core, got {cores}")
+    if cores > profile.cores:
+        raise DoesNotFit(f"{cores} single-core devices are asked for, but this host has {profile.cores} cores")
+    rate = profile.memory_bytes_per_s[max(profile.memory_bytes_per_s)]
+    core = Device(
+        name="host-core",
+        title=f"one core of {profile.cpu}",
+        platform=Platform.CPU,
+        engines=Engines.SHARED,
+        peak={},
+        memory_nbytes=profile.memory_nbytes // cores,
+        memory_bytes_per_second=rate,
+    )
+    memory = Link(
+        name="shared-memory",
+        title="shared memory of this host",
+        kind="memory",
+        bytes_per_second=rate,
+        latency_seconds=profile.link.latency_s,
+        driven_by=DrivenBy.CORE,
+        copies=profile.link.copies,
+    )
+    return System(
+        name=HOST,
+        title=f"this host: {cores} of {profile.cores} cores of {profile.cpu}",
+        device=core,
+        count=cores,
+        wires=tuple(Wire(a=f"core{i}", b="memory", link=memory) for i in range(cores)),
+        host=Host(cores=profile.cores, memory_nbytes=profile.memory_nbytes, title=profile.cpu),
+    )

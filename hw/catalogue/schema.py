@@ -1,0 +1,169 @@
+"""What a catalogue file of each kind holds. A file that fits becomes a `Device`, `Link` or `System`."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TypeVar
+
+from hw.catalogue.reader import File, Section
+from hw.device import Device, Efficiency, Engines
+from hw.errors import HwError
+from hw.kernels.record import Platform
+from hw.link import DrivenBy, Link
+from hw.system import Host, Network, System, Wire
+from hw.units import Quantity
+
+Item = Device | Link | System
+Load = Callable[[str], Item]
+E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T", Device, Link)
+
+
+class Kind(StrEnum):
+    """Kinds of catalogue entries."""
+
+    DEVICE = "device"
+    LINK = "link"
+    SYSTEM = "system"
+
+
+def _choice(s: Section, key: str, choices: type[E], default: E) -> E:
+    text = s.text(key, default.value)
+    if text not in set(choices):
+        s.problem(f"{key} is {text!r}; choose {' | '.join(choices)}", s.line_of(key))
+        return default
+    return choices(text)
+
+
+def _device(s: Section, load: Load) -> Callable[[], Device]:
+    platform = _choice(s, "platform", Platform, Platform.CUDA)
+    engines = _choice(s, "engines", Engines, Engines.SEPARATE)
+    name, title, cores = s.text("name"), s.text("title"), s.whole("cores", Quantity.COUNT)
+    peaks, memory, launch, power = (_inside(s, key) for key in ("peak", "memory", "launch", "power"))
+    peak = {dtype: peaks.number(dtype, Quantity.FLOP_PER_SECOND) for dtype in peaks}
+    size, bandwidth = memory.whole("size", Quantity.BYTES), memory.number("bandwidth", Quantity.BYTES_PER_SECOND)
+    floor, issue = launch.number("floor", Quantity.SECONDS), launch.number("issue", Quantity.SECONDS)
+    depth = launch.whole("depth", Quantity.COUNT)
+    efficiency = _efficiency(_inside(s, "efficiency"))
+    watts, idle = power.number("tdp", Quantity.WATTS), power.number("idle", Quantity.FRACTION)
+    price = s.number("price", Quantity.USD_PER_HOUR) if s.has("price") else None
+    for inside in (peaks, memory, launch, power):
+        inside.close()
+    return lambda: Device(
+        name=name,
+        title=title,
+        platform=platform,
+        engines=engines,
+        peak=peak,
+        memory_nbytes=size,
+        memory_bytes_per_second=bandwidth,
+        cores=cores,
+        launch_seconds=floor,
+        issue_seconds=issue,
+        launch_depth=depth,
+        efficiency=efficiency(),
+        watts=watts,
+        idle_fraction=idle,
+        usd_per_hour=price,
+    )
+
+
+def _efficiency(s: Section) -> Callable[[], Efficiency]:
+    matrix, memory = s.number("matrix", Quantity.FRACTION), s.number("memory", Quantity.FRACTION)
+    latency, depth = s.number("memory_latency", Quantity.SECONDS), s.number("depth_half", Quantity.COUNT)
+    s.close()
+    return lambda: Efficiency(matrix=matrix, memory=memory, memory_seconds=latency, depth_half=depth)
+
+
+def _link(s: Section, load: Load) -> Callable[[], Link]:
+    name, title, of = s.text("name"), s.text("title"), s.text("of")
+    rate, reached = s.number("bandwidth", Quantity.BYTES_PER_SECOND), s.number("efficiency", Quantity.FRACTION)
+    latency = s.number("latency", Quantity.SECONDS)
+    driven = _choice(s, "driven_by", DrivenBy, DrivenBy.ENGINE)
+    return lambda: Link(
+        name=name, title=title, kind=of, bytes_per_second=rate, efficiency=reached, latency_seconds=latency, driven_by=driven
+    )
+
+
+def _system(s: Section, load: Load) -> Callable[[], System]:
+    name, title = s.text("name"), s.text("title")
+    device = _refer(s, "device", load, Device)
+    count, nodes = s.whole("count", Quantity.COUNT), s.whole("nodes", Quantity.COUNT, 1)
+    wires = tuple(w for inside in s.sections("wires") for w in _wires(inside, load))
+    network, host = s.section("network"), s.section("host")
+    net = _network(network, load) if network is not None else None
+    around = (
+        Host(cores=host.whole("cores", Quantity.COUNT), memory_nbytes=host.whole("memory", Quantity.BYTES))
+        if host is not None
+        else None
+    )
+    if host is not None:
+        host.close()
+    watts = s.number("power", Quantity.WATTS) if s.has("power") else None
+    price = s.number("price", Quantity.USD_PER_HOUR) if s.has("price") else None
+
+    def make() -> System:
+        if device is None:
+            raise HwError("a system needs a device")
+        return System(
+            name=name, title=title, device=device, count=count, wires=wires, nodes=nodes, network=net, host=around,
+            watts=watts, usd_per_hour=price,
+        )  # fmt: skip
+
+    return make
+
+
+def _wires(s: Section, load: Load) -> tuple[Wire, ...]:
+    link, count, made = _refer(s, "link", load, Link), s.whole("count", Quantity.COUNT, 1), []
+    for pair in s.texts("between"):
+        ends = pair.split()
+        if len(ends) != 2 or ends[0] == ends[1]:
+            s.problem(f"a wire is between two different parts, e.g. 'gpu0 gpu1', got {pair!r}", s.line_of("between"))
+        elif link is not None:
+            made.append(Wire(a=ends[0], b=ends[1], link=link, count=count))
+    s.close()
+    return tuple(made)
+
+
+def _network(s: Section, load: Load) -> Network | None:
+    link, count, at = _refer(s, "link", load, Link), s.whole("count", Quantity.COUNT), s.texts("at")
+    s.close()
+    return Network(link=link, count=count, at=at) if link is not None and at else None
+
+
+def _inside(s: Section, key: str) -> Section:
+    """A section that must be there; when it is not, one that has nothing."""
+    found = s.section(key)
+    if found is not None:
+        return found
+    s.problem(f"{key} is missing")
+    return _Nothing(s)
+
+
+class _Nothing(Section):
+    """Stands for a section that is missing, which has been noted already: answers everything and notes nothing more."""
+
+    def __init__(self, parent: Section) -> None:
+        self.path, self.file, self.line = parent.path, File(parent.file.name), parent.line
+        self._nodes, self._lines, self._asked = {}, {}, set()
+
+
+def _refer(s: Section, key: str, load: Load, kind: type[T]) -> T | None:
+    name = s.text(key)
+    if not name:
+        return None
+    try:
+        item = load(name)
+    except HwError as e:
+        s.problem(f"{key}: {e}", s.line_of(key))
+        return None
+    if not isinstance(item, kind):
+        s.problem(f"{key}: {name!r} is a {type(item).__name__.lower()}, not a {kind.__name__.lower()}", s.line_of(key))
+        return None
+    return item
+
+
+MAKERS: dict[Kind, Callable[[Section, Load], Callable[[], Item]]] = {
+    Kind.DEVICE: _device,
+    Kind.LINK: _link,
+    Kind.SYSTEM: _system,
+}

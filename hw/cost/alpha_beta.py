@@ -1,0 +1,79 @@
+"""Transfers as latency plus bytes over bandwidth (Hockney, The communication challenge for MPP, Parallel Computing 20, 1994).
+
+The closed forms of collectives stand with their algorithms (`graph.parallel.collectives`); here is what they need to be told of
+a system: the worst latency and bandwidth between neighbours.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from graph.parallel.plan import COLLECTIVES
+from graph.record import record
+from hw.cost.calibrated import fit as fit_terms
+from hw.errors import HwError
+from hw.topology import Topology
+
+
+@record
+class AlphaBeta:
+    """Seconds of a message: latency + nbytes / bytes_per_second."""
+
+    latency_seconds: float
+    bytes_per_second: float
+    residuals: tuple[float, ...] = ()
+
+    def seconds(self, nbytes: int) -> float:
+        """Seconds of one message."""
+        return self.latency_seconds + nbytes / self.bytes_per_second
+
+
+def fit(nbytes: Sequence[int], seconds: Sequence[float]) -> AlphaBeta:
+    """Latency and bandwidth that fit measured messages best in relative error.
+
+    Raises `HwError` when the times do not grow with the bytes.
+    """
+    found = fit_terms([{"message": 1.0, "bytes": float(n)} for n in nbytes], seconds)
+    if not found.coefficients["bytes"] > 0:
+        raise HwError("the times do not grow with the bytes, so they tell no bandwidth; measure larger messages")
+    rate = 1.0 / found.coefficients["bytes"]
+    return AlphaBeta(latency_seconds=found.coefficients["message"], bytes_per_second=rate, residuals=found.residuals)
+
+
+def neighbours(topology: Topology, ring: Sequence[str]) -> AlphaBeta:
+    """The worst latency and bandwidth between neighbours of a ring while all of them send to the next at once.
+
+    Links that several neighbours' routes share are divided among them.
+    """
+    if len(ring) < 2:
+        raise HwError(f"a ring needs at least two devices, got {len(ring)}")
+    pairs = [*pairwise(ring), (ring[-1], ring[0])]
+    users: dict[str, int] = {}
+    for a, b in pairs:
+        for link in topology.route(a, b):
+            users[link] = users.get(link, 0) + 1
+    rate = min(topology.capacity(link) / n for link, n in users.items())
+    return AlphaBeta(latency_seconds=max(topology.latency(a, b) for a, b in pairs), bytes_per_second=rate)
+
+
+def collective_seconds(algorithm: str, topology: Topology, ring: Sequence[str], nbytes: int) -> float:
+    """Closed form of a collective over devices in this order, as if all neighbours were as far apart as the worst of them.
+
+    Parameters
+    ----------
+    algorithm : name of a registered collective.
+    topology : of the system.
+    ring : places, in order.
+    nbytes : of the whole buffer.
+
+    Raises
+    ------
+    HwError
+        The algorithm has no closed form.
+    """
+    if len(ring) < 2:
+        return 0.0
+    worst = neighbours(topology, ring)
+    found = COLLECTIVES[algorithm].seconds(len(ring), nbytes, worst.latency_seconds, worst.bytes_per_second)
+    if found is None:
+        raise HwError(f"collective {algorithm!r} has no closed form")
+    return found

@@ -1,0 +1,99 @@
+"""Devices: what computes. A record of what a data sheet and published microbenchmarks say; `hw.cost` turns it into seconds."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from graph.errors import nearest
+from graph.record import record
+from hw.errors import HwError
+from hw.kernels.record import Platform
+
+
+class Engines(StrEnum):
+    """Whether copies take the engine that computes."""
+
+    SEPARATE = "separate"  # copy engines beside compute: a GPU
+    SHARED = "shared"  # one engine does everything: a CPU core
+
+
+@record
+class Efficiency:
+    """How much of a device's peaks its kernels reach; see `hw.cost.roofline` for the formulas.
+
+    Parameters
+    ----------
+    matrix : fraction of the arithmetic peak that large matrix products reach.
+    memory : fraction of the memory bandwidth that large streaming kernels reach.
+    memory_seconds : latency of main memory; with the bandwidth it says how many bytes must be in flight (Little's law).
+    depth_half : length of the inner sum of a matrix product at which a tile reaches half its speed (prologue and epilogue).
+    """
+
+    matrix: float = 1.0
+    memory: float = 1.0
+    memory_seconds: float = 0.0
+    depth_half: float = 0.0
+
+    def __post_init__(self) -> None:
+        for what, x in (("matrix", self.matrix), ("memory", self.memory)):
+            if not 0 < x <= 1:
+                raise HwError(f"efficiency {what} is a fraction above 0 and up to 1, got {x}")
+        if self.memory_seconds < 0 or self.depth_half < 0:
+            raise HwError("memory latency and depth_half of an efficiency are not negative")
+
+
+@record
+class Device:
+    """A device.
+
+    Parameters
+    ----------
+    name : catalogue name, e.g. ``"v100-sxm2-16gb"``.
+    title : for people.
+    platform : which kernels it runs.
+    engines : whether copies share the compute engine.
+    peak : element type (``"f32"``, also ``"tf32"``, ``"bf16"`` ...) -> flop per second; dense. Empty: known by calibration only.
+    memory_nbytes : capacity.
+    memory_bytes_per_second : peak of main memory, reads and writes together.
+    cores : streaming multiprocessors of a GPU; 1 for a CPU core.
+    launch_seconds : least time of any kernel, from its start to the start of the next one behind it.
+    issue_seconds : time of the host to issue a kernel; the host is the bottleneck where this is longer than the kernel.
+    launch_depth : kernels that the host may be ahead; 0: it waits for each.
+    efficiency : reached fractions of the peaks.
+    watts : thermal design power.
+    idle_fraction : of `watts`, while waiting.
+    usd_per_hour : of this device alone, where it is sold so.
+    """
+
+    name: str
+    title: str = ""
+    platform: Platform
+    engines: Engines = Engines.SEPARATE
+    peak: Mapping[str, float]
+    memory_nbytes: int
+    memory_bytes_per_second: float
+    cores: int = 1
+    launch_seconds: float = 0.0
+    issue_seconds: float = 0.0
+    launch_depth: int = 0
+    efficiency: Efficiency = Efficiency()
+    watts: float = 0.0
+    idle_fraction: float = 0.0
+    usd_per_hour: float | None = None
+
+    def __post_init__(self) -> None:
+        positive = {f"peak {k}": v for k, v in self.peak.items()} | {"cores": self.cores, "memory_nbytes": self.memory_nbytes}
+        positive |= {"memory_bytes_per_second": self.memory_bytes_per_second}
+        for what, x in positive.items():
+            if not x > 0:
+                raise HwError(f"device {self.name!r}: {what} must be above 0, got {x}")
+        least = {"launch_seconds": self.launch_seconds, "issue_seconds": self.issue_seconds, "launch_depth": self.launch_depth}
+        least |= {"watts": self.watts, "idle_fraction": self.idle_fraction, "usd_per_hour": self.usd_per_hour or 0.0}
+        for what, x in least.items():
+            if not x >= 0:
+                raise HwError(f"device {self.name!r}: {what} must not be negative, got {x}")
+
+    def flop_per_second(self, dtype: str) -> float:
+        """Peak for an element type; raises `HwError` when the device has none."""
+        if dtype not in self.peak:
+            raise HwError(f"device {self.name!r} has no peak for {dtype!r}; {nearest(dtype, self.peak)}")
+        return self.peak[dtype]

@@ -1,0 +1,65 @@
+"""Which kernels there are. Importing this fills `KERNELS`; operators that are registered later get their records when asked for.
+
+To add a kernel for a new operator nothing is needed here: it gets an automatic record. A kernel whose loops are worth counting,
+or a further algorithm of an operator, is added to `RECORDS` of its platform.
+"""
+
+from graph.errors import nearest
+from graph.ops import OPS
+from hw.errors import HwError
+from hw.kernels.automatic import automatic
+from hw.kernels.cpu import RECORDS
+from hw.kernels.cuda import BUFFERS, cuda_record
+from hw.kernels.record import KERNELS, Call, KernelRecord, Platform
+
+VIEWS = frozenset({"flatten", "reshape"})
+"""Operators that only name the same memory anew: no kernel, no time."""
+
+for _record in (*RECORDS, *BUFFERS):
+    KERNELS.add(_record.name, _record)
+
+
+def _known(op: str, platform: Platform) -> list[KernelRecord]:
+    found = [r for r in KERNELS.values() if r.platform is platform and r.op == op]
+    if not found and op in OPS and op not in VIEWS:
+        made = cuda_record(OPS[op]) if platform is Platform.CUDA else automatic(OPS[op], platform)
+        found = [KERNELS.add(made.name, made)]
+    return found
+
+
+for _op in OPS:
+    for _platform in Platform:
+        _known(_op, _platform)
+
+
+def algorithms(op_name: str, platform: Platform) -> tuple[str, ...]:
+    """Names of the algorithms for an operator, the preferred first; empty where there is only one kernel, without a name."""
+    return tuple(r.name.split(".", 2)[2] for r in _known(op_name, platform) if r.name.count(".") == 2)
+
+
+def record_for(op_name: str, platform: Platform, algorithm: str | None = None) -> KernelRecord:
+    """The record of the kernel for an operator (or for ``"input"`` and ``"accumulate"``).
+
+    Parameters
+    ----------
+    op_name : name of the operator.
+    platform : whose kernels.
+    algorithm : forces one; by default the preferred.
+
+    Raises
+    ------
+    HwError : there is no such kernel; the message says which there are.
+    """
+    found = _known(op_name, platform)
+    if not found:
+        near = nearest(op_name, {r.op for r in KERNELS.values() if r.platform is platform})
+        raise HwError(f"platform {platform.value!r} has no kernel for operator {op_name!r}; {near}")
+    if algorithm is None:
+        return found[0]
+    named = {r.name.split(".", 2)[2]: r for r in found if r.name.count(".") == 2}
+    if algorithm not in named:
+        raise HwError(f"operator {op_name!r} has no algorithm {algorithm!r} on {platform.value!r}; {nearest(algorithm, named)}")
+    return named[algorithm]
+
+
+__all__ = ["KERNELS", "VIEWS", "Call", "KernelRecord", "Platform", "algorithms", "record_for"]

@@ -1,0 +1,65 @@
+"""Records of CUDA kernels, for GPUs that are priced from their data sheet: calls, floating-point operations, bytes."""
+
+from collections.abc import Iterable, Mapping
+
+from graph.op import Attrs, Op, Size
+from graph.tensor_type import TensorType
+from hw.kernels.record import KernelRecord, Platform
+from hw.kernels.tiling import Types
+
+FUSING = frozenset({"matmul", "conv2d"})
+"""Operators whose kernels take a bias and a ReLU into their epilogue."""
+
+
+def terms_of(op: Op, types: Types, attrs: Attrs) -> Mapping[str, float]:
+    """Exact work of the operator, and of its epilogue, whose traffic is only the bias."""
+    plain = {k: v for k, v in attrs.items() if k != "epilogue"}
+    own, bias = types[: len(op.inputs)], types[len(op.inputs) :]
+    work = op.work(own, plain)
+    fused = [f for f in str(attrs.get("epilogue", "")).split("+") if f]
+    flop = work.flop + len(fused) * op.infer(own, plain)[0].size
+    return {"call": 1, "flop": flop, "bytes": work.nbytes + sum(t.nbytes for t in bias)}
+
+
+def cuda_record(op: Op) -> KernelRecord:
+    """The record ``"cuda.<op>"``."""
+    return KernelRecord(
+        name=f"cuda.{op.name}",
+        platform=Platform.CUDA,
+        op=op.name,
+        epilogue=("add_bias", "relu") if op.name in FUSING else (),
+        workspace=lambda types, attrs: 0,
+        terms=lambda types, attrs: terms_of(op, types, attrs),
+        sizes=op.sizes,
+    )
+
+
+def _nbytes(types: Iterable[TensorType]) -> int:
+    return sum(t.nbytes for t in types)
+
+
+def _none() -> Iterable[Size]:
+    return ()
+
+
+BUFFERS = (
+    KernelRecord(
+        name="cuda.input",
+        platform=Platform.CUDA,
+        op="input",
+        epilogue=(),
+        workspace=lambda types, attrs: 0,
+        terms=lambda types, attrs: {"call": 1, "flop": 0, "bytes": 2 * _nbytes(types)},
+        sizes=_none,
+    ),
+    KernelRecord(
+        name="cuda.accumulate",
+        platform=Platform.CUDA,
+        op="accumulate",
+        epilogue=(),
+        workspace=lambda types, attrs: 0,
+        terms=lambda types, attrs: {"call": 1, "flop": types[0].size, "bytes": 3 * types[0].nbytes},
+        sizes=_none,
+    ),
+)
+"""Kernels without an operator: the copy of the input stage and the sum of micro-batches."""

@@ -1,0 +1,78 @@
+"""Kernel records: what is known of a kernel without its code. `runtime` implements them, `hw.cost` prices them.
+
+A record belongs to one platform. Its `terms` are counts of what its loops do (tiles, vector multiply-adds, bytes, calls);
+a calibrated device has one coefficient (seconds) per term, fitted by `hw.cost.calibrated`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+
+from graph.ir import Phase
+from graph.op import Attrs, Size, Work
+from graph.record import record
+from graph.registry import Registry
+from graph.tensor_type import TensorType
+
+
+class Platform(StrEnum):
+    """Families of devices that share kernels."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@record
+class KernelRecord:
+    """A kernel.
+
+    Parameters
+    ----------
+    name : ``"<platform>.<op>"`` or, where an operator has several algorithms, ``"<platform>.<op>.<algorithm>"``.
+    platform : where it runs.
+    op : the operator that it computes (the first one, when it fuses).
+    epilogue : operators that it can compute in place on its result, in this order, e.g. ``("add_bias", "relu")``.
+    workspace : (input types, attrs) -> bytes of scratch memory.
+    terms : (input types, attrs) -> name -> count; exact and never negative.
+    sizes : committed grid for calibration.
+    """
+
+    name: str
+    platform: Platform
+    op: str
+    epilogue: tuple[str, ...]
+    workspace: Callable[[Sequence[TensorType], Attrs], int]
+    terms: Callable[[Sequence[TensorType], Attrs], Mapping[str, float]]
+    sizes: Callable[[], Iterable[Size]]
+
+
+@record
+class Call:
+    """One lowered action: a kernel on given values. What is predicted is what is run.
+
+    Parameters
+    ----------
+    kernel : name of the record.
+    nodes : graph nodes that it covers, in order (several when fused).
+    fused : the epilogue operators that are really fused here.
+    reads, writes : value names: those of the anchor operator, then those that the epilogue adds (the bias).
+    types : types of `reads`.
+    attrs : attributes of the anchor operator, and ``"epilogue"``: fused operators joined by ``"+"``, or ``""``.
+    work : exact work of the covered nodes, less the traffic that fusion saves.
+    workspace : bytes.
+    layer, phase : of the anchor node.
+    """
+
+    kernel: str
+    nodes: tuple[str, ...]
+    fused: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    types: tuple[TensorType, ...]
+    attrs: Attrs
+    work: Work
+    workspace: int
+    layer: str
+    phase: Phase
+
+
+KERNELS: Registry[KernelRecord] = Registry("kernel")

@@ -1,0 +1,282 @@
+"""`lower`: from a role's plan to kernel calls and an arena. The one place where fusion, algorithm and memory are decided.
+
+Policy
+------
+* A convolution or matrix product takes a following bias (and ReLU) into its epilogue when nobody else reads the value
+  in between and both lie in the same segment.
+* An operator that is a view (`Op.is_view`: flatten, reshape) costs nothing, since values are dense and in row-major order.
+* The optimizer runs once a bucket, over contiguous parameters, when its attributes agree.
+* Memory: parameters, state and data have places of their own; gradient buckets and intermediates share bytes when they
+  are ordered on every stream (`graph.passes.plan_memory`).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from graph.ir import Graph, Kind, Node, Phase
+from graph.op import Work
+from graph.parallel.plan import Buffer, Do, Plan, Rank
+from graph.parallel.unroll import StepAction, unroll
+from graph.passes.plan_memory import plan_memory
+from graph.tensor_type import TensorType, f32
+from hw.errors import HwError
+from hw.kernels import record_for
+from hw.kernels.record import Call, KernelRecord, Platform
+from hw.lowered import STRIDE, ArenaLayout, Lowered
+
+ALIGN = 64  # bytes: a cache line, and a full vector register
+PERSISTENT = frozenset({"parameter", "state", "data"})  # kinds of buffers that live from step to step
+
+
+def lower(graph: Graph, plan: Plan, role: str, platform: Platform, *, algorithms: Mapping[str, str] | None = None) -> Lowered:
+    """Lower a role's plan to kernel calls.
+
+    Parameters
+    ----------
+    graph : the training graph that the role's segments name nodes of.
+    plan : the plan.
+    role : name of the role.
+    platform : whose kernels.
+    algorithms : operator -> algorithm to force; by default each operator's first one.
+
+    Raises
+    ------
+    HwError : a segment names an unknown node, or the platform has no kernel for an operator.
+    """
+    views = _views(graph)
+    segments: dict[str, tuple[Call, ...]] = {}
+    for name, nodes in plan.role[role].segments.items():
+        segments[name] = _segment(graph, plan.role[role].buffers, name, nodes, platform, algorithms or {})
+    actions = unroll(plan, Rank(role, (0,) * len(plan.role[role].axes)))
+    for a in actions:
+        if isinstance(a.ins, Do) and a.ins.kernel not in segments:
+            segments[a.ins.kernel] = (_named(graph, plan.role[role].buffers, a.ins, platform),)
+    layout = _layout(graph, plan, role, segments, actions, views)
+    return Lowered(graph=graph, plan=plan, role=role, platform=platform, segments=segments, layout=layout)
+
+
+def _views(graph: Graph) -> dict[str, str]:
+    """Values without memory of their own: reshaped ones, and updated ones, which overwrite what they replace."""
+    views = {n.outputs[0].name: n.inputs[0] for n in graph.nodes if n.op.is_view}
+    for old, new in graph.updates.items():
+        node = graph.producer[new]
+        output = next(i for i, v in enumerate(node.outputs) if v.name == new)
+        if node.op.aliases.get(output) is None or node.inputs[node.op.aliases[output]] != old:
+            raise HwError(f"{new!r} replaces {old!r}, but {node.op.name} does not declare that it may overwrite it")
+        if graph.consumers[old][-1] is not node:
+            raise HwError(f"{old!r} is read by {graph.consumers[old][-1].name!r} after {node.name!r} overwrote it")
+        views[new] = old
+    return views
+
+
+def _segment(
+    graph: Graph, buffers: Mapping[str, Buffer], name: str, nodes: Sequence[str], platform: Platform, algorithms: Mapping[str, str]
+) -> tuple[Call, ...]:
+    for n in nodes:
+        if n not in graph.node:
+            raise HwError(f"segment {name!r} names node {n!r}, which graph {graph.name!r} does not have")
+    members = [graph.node[n] for n in nodes]
+    if whole := _whole_bucket(graph, buffers, members, platform):
+        return (whole,)
+    inside, done, calls = {n.name for n in members}, set[str](), []
+    for node in members:
+        if node.name in done or node.op.is_view:
+            continue
+        kernel = record_for(node.op.name, platform, algorithms.get(node.op.name))
+        chain = _epilogue(graph, node, kernel, inside)
+        done.update(n.name for n in chain)
+        calls.append(_call(graph, kernel, chain))
+    return tuple(calls)
+
+
+def _epilogue(graph: Graph, node: Node, kernel: KernelRecord, inside: set[str]) -> list[Node]:
+    """The node and those that follow it in the kernel's epilogue, as far as nobody else sees what lies between."""
+    chain = [node]
+    for wanted in kernel.epilogue:
+        value = chain[-1].outputs[0].name
+        readers = graph.consumers[value]
+        if len(readers) != 1 or value in graph.outputs.values() or value in graph.updates.values():
+            break
+        (reader,) = readers
+        if reader.op.name != wanted or reader.name not in inside or reader.inputs[0] != value:
+            break
+        chain.append(reader)
+    return chain
+
+
+def _call(graph: Graph, kernel: KernelRecord, chain: Sequence[Node]) -> Call:
+    anchor = chain[0]
+    fused = tuple(n.op.name for n in chain[1:])
+    reads = anchor.inputs + tuple(v for n in chain[1:] for v in n.inputs[1:])
+    types = tuple(graph.type_of(v) for v in reads)
+    attrs = {**anchor.attrs, "epilogue": "+".join(fused)} if kernel.epilogue else dict(anchor.attrs)
+    total = sum((graph.work(n) for n in chain), Work())
+    saved = sum(n.outputs[0].type.nbytes for n in chain[:-1])  # neither written nor read again
+    work = Work(flop=total.flop, bytes_read=total.bytes_read - saved, bytes_written=total.bytes_written - saved)
+    return Call(
+        kernel=kernel.name,
+        nodes=tuple(n.name for n in chain),
+        fused=fused,
+        reads=reads,
+        writes=tuple(v.name for v in chain[-1].outputs),
+        types=types,
+        attrs=attrs,
+        work=work,
+        workspace=kernel.workspace(types, attrs),
+        layer=anchor.layer,
+        phase=anchor.phase,
+    )
+
+
+def _whole_bucket(graph: Graph, buffers: Mapping[str, Buffer], members: Sequence[Node], platform: Platform) -> Call | None:
+    """One optimizer call over a bucket: possible when like nodes cover whole buffers whose values stand in the same order."""
+    if len(members) < 2 or any(n.op.name != members[0].op.name or n.attrs != members[0].attrs or n.phase is not Phase.UPDATE for n in members):
+        return None
+    order = {v: k for b in buffers.values() if b.kind == "parameter" for k, v in enumerate(b.values)}
+    members = sorted(members, key=lambda n: order.get(n.inputs[0], -1))
+    for k in range(len(members[0].inputs)):
+        if not any(b.values == tuple(n.inputs[k] for n in members) for b in buffers.values()):
+            return None
+    kernel = record_for(members[0].op.name, platform)
+    size = sum(graph.type_of(n.inputs[0]).size for n in members)
+    types: tuple[TensorType, ...] = (f32(size),) * len(members[0].inputs)
+    return Call(
+        kernel=kernel.name,
+        nodes=tuple(n.name for n in members),
+        fused=(),
+        reads=members[0].inputs,
+        writes=tuple(v.name for v in members[0].outputs),
+        types=types,
+        attrs=dict(members[0].attrs),
+        work=sum((graph.work(n) for n in members), Work()),
+        workspace=kernel.workspace(types, members[0].attrs),
+        layer=members[0].layer,
+        phase=Phase.UPDATE,
+    )
+
+
+def _named(graph: Graph, buffers: Mapping[str, Buffer], do: Do, platform: Platform) -> Call:
+    """A kernel that works on buffers: the input stage's copy, and the sum of micro-batches."""
+    kernel = record_for(do.kernel.split("/")[0], platform)
+    reads: tuple[str, ...]
+    if do.kernel == "input":
+        reads, writes = (), tuple(v for r in do.writes for v in buffers[r.buffer].values)
+        types = tuple(graph.type_of(v) for v in writes)
+        nbytes = sum(t.nbytes for t in types)
+        work = Work(bytes_read=nbytes, bytes_written=nbytes)
+    else:
+        target = do.writes[0].buffer
+        reads, writes = (target, *(r.buffer for r in do.reads if r.buffer != target)), (target,)
+        types = (f32(buffers[target].size),) * len(reads)
+        work = Work(flop=types[0].size, bytes_read=2 * types[0].nbytes, bytes_written=types[0].nbytes)
+    return Call(
+        kernel=kernel.name,
+        nodes=(),
+        fused=(),
+        reads=reads,
+        writes=writes,
+        types=types,
+        attrs={},
+        work=work,
+        workspace=kernel.workspace(types, {}),
+        layer=str(do.id[2]) if len(do.id) > 2 else "",
+        phase=Phase.FORWARD if do.kernel == "input" else Phase.BACKWARD,
+    )
+
+
+class _Arena:
+    """Hands out aligned places one after the other."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+
+    def place(self, nbytes: int) -> int:
+        at = self.nbytes
+        self.nbytes = at + nbytes + (-nbytes % ALIGN)
+        return at
+
+
+def _layout(
+    graph: Graph,
+    plan: Plan,
+    role: str,
+    segments: Mapping[str, tuple[Call, ...]],
+    actions: Sequence[StepAction],
+    views: Mapping[str, str],
+) -> ArenaLayout:
+    arena, buffers = _Arena(), dict[tuple[str, int], int]()
+    for name, b in plan.role[role].buffers.items():
+        if b.kind in PERSISTENT:
+            for slot in range(b.slots):
+                buffers[name, slot] = arena.place(b.size * b.itemsize)
+    micro_batches = 1 + max((a.ins.id[3] for a in actions if isinstance(a.ins, Do) and len(a.ins.id) > 3), default=0)
+    loss = {graph.outputs["loss"]} if "loss" in graph.outputs else set[str]()
+    counters = {v.name for v in graph.of_kind(Kind.COUNTER)}
+    per_micro = frozenset(loss | (counters & {"sample"}))
+    values = {v: arena.place(STRIDE * micro_batches if v in per_micro else STRIDE) for v in sorted(counters | loss)}
+    workspace_nbytes = max((c.workspace for calls in segments.values() for c in calls), default=0)
+    workspace = arena.place(workspace_nbytes)
+
+    sizes, uses, needs = _lifetimes(graph, plan, role, segments, actions, views, known={*values})
+    shared = plan_memory(sizes, uses, needs, align=ALIGN)
+    start = arena.place(shared.nbytes)
+    for name, at in shared.offsets.items():
+        if name.startswith("buffer:"):
+            buffer, slot = name.removeprefix("buffer:").rsplit(":", 1)
+            buffers[buffer, int(slot)] = start + at
+        else:
+            values[name] = start + at
+    return ArenaLayout(
+        buffers=buffers,
+        values=values,
+        per_micro_batch=per_micro,
+        views=dict(views),
+        workspace=workspace,
+        workspace_nbytes=workspace_nbytes,
+        nbytes=arena.nbytes,
+    )
+
+
+def _lifetimes(
+    graph: Graph,
+    plan: Plan,
+    role: str,
+    segments: Mapping[str, tuple[Call, ...]],
+    actions: Sequence[StepAction],
+    views: Mapping[str, str],
+    known: set[str],
+) -> tuple[dict[str, int], dict[str, tuple[int, ...]], list[tuple[int, ...]]]:
+    """Sizes and uses of what may share memory, and the order of its users: the calls of every action, and transfers."""
+    me = Rank(role, (0,) * len(plan.role[role].axes))
+    held = {v for b in plan.role[role].buffers.values() for v in b.values} | set(plan.role[role].buffers)
+    sizes: dict[str, int] = {}
+    uses: dict[str, list[int]] = {}
+    needs: list[tuple[int, ...]] = []
+    last: dict[int, int] = {}  # action -> its last user
+
+    def touch(name: str, nbytes: int, at: int) -> None:
+        if nbytes:
+            sizes[name] = nbytes
+            uses.setdefault(name, []).append(at)
+
+    for a in (a for a in actions if a.is_leaf):
+        calls: Sequence[Call | None] = segments[a.ins.kernel] if isinstance(a.ins, Do) else (None,)
+        first = len(needs)
+        for k, call in enumerate(calls or (None,)):
+            needs.append(tuple(last[p] for p in a.needs) if k == 0 else (len(needs) - 1,))
+            for v in (*call.reads, *call.writes) if call else ():
+                while v in views:
+                    v = views[v]
+                if v not in held and v not in known:
+                    touch(v, graph.type_of(v).nbytes, len(needs) - 1)
+        for ref in (*a.ins.reads, *a.ins.writes):
+            b = plan.role[role].buffers[ref.buffer]
+            if b.kind not in PERSISTENT:
+                name, slot, _, _ = plan.key(me, ref)
+                for at in range(first, len(needs)):
+                    touch(f"buffer:{name}:{slot}", b.size * b.itemsize, at)
+        last[a.index] = len(needs) - 1
+    needs.append(tuple(range(len(needs))))  # the end of the step: somebody may look at an output then
+    for v in graph.outputs.values():
+        if v in sizes:
+            uses[v].append(len(needs) - 1)
+    return sizes, {v: tuple(dict.fromkeys(u)) for v, u in uses.items()}, needs

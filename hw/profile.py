@@ -1,0 +1,236 @@
+"""The calibration profile of a host: fitted coefficients of its kernels and of its shared-memory link, with provenance.
+
+`trainscape calibrate` writes it to the user's data folder; predictions for system ``host`` read it. A profile that was made on
+another processor, or for kernels whose source has changed since, is refused as stale.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from graph.record import record
+from hw.errors import HwError, StaleProfile
+from hw.link import CoreCopies, Rate
+
+SCHEMA = "trainscape.profile/1"
+FILE_NAME = "host-profile.json"
+AGAIN = "run `trainscape calibrate`"
+
+
+@record
+class Coefficients:
+    """One kernel with a number of cores busy.
+
+    Parameters
+    ----------
+    seconds_per : term -> seconds for one of it.
+    residuals : fitted / measured - 1, one for each measured size.
+    """
+
+    seconds_per: Mapping[str, float]
+    residuals: tuple[float, ...] = ()
+
+    @property
+    def spread(self) -> float:
+        """Root mean square of the residuals: the relative error to expect of one kernel."""
+        return math.sqrt(sum(r * r for r in self.residuals) / len(self.residuals)) if self.residuals else 0.0
+
+
+@record
+class KernelFit:
+    """A kernel: which source was measured, and its coefficients by number of busy cores."""
+
+    source_hash: str
+    busy: Mapping[int, Coefficients]
+
+    def at(self, busy: int) -> Coefficients:
+        """Coefficients with so many cores busy: the most that was measured, when it asks for more."""
+        return self.busy[max((b for b in self.busy if b <= busy), default=min(self.busy))]
+
+
+@record
+class LinkFit:
+    """The shared-memory link: what sending and receiving take of the cores, and how long a message is under way."""
+
+    send_overhead_s: float
+    send_bytes_per_s: float
+    recv_copy_overhead_s: float
+    recv_copy_bytes_per_s: float
+    recv_add_overhead_s: float
+    recv_add_bytes_per_s: float
+    latency_s: float
+    residuals: tuple[float, ...] = ()
+
+    @property
+    def copies(self) -> CoreCopies:
+        """As a core-driven link has it."""
+        return CoreCopies(
+            send=Rate(overhead_seconds=self.send_overhead_s, bytes_per_second=self.send_bytes_per_s),
+            receive=Rate(overhead_seconds=self.recv_copy_overhead_s, bytes_per_second=self.recv_copy_bytes_per_s),
+            receive_add=Rate(overhead_seconds=self.recv_add_overhead_s, bytes_per_second=self.recv_add_bytes_per_s),
+        )
+
+
+@record
+class Probes:
+    """Seconds of the two reference loops that tell whether the machine is as fast as it was."""
+
+    arith_s: float
+    copy_s: float
+
+
+@record
+class Row:
+    """One measured size, for the plot of residuals."""
+
+    kernel: str
+    busy: int
+    what: str
+    measured_s: float
+    fitted_s: float
+
+
+@record
+class Profile:
+    """Everything that calibration found.
+
+    Parameters
+    ----------
+    created : ISO 8601 time.
+    cpu : name of the processor.
+    cores : how many the host has.
+    memory_nbytes : of the host.
+    memory_bytes_per_s : busy cores -> copy bandwidth of each.
+    versions : package -> version, also ``"python"`` and ``"trainscape"``.
+    kernels : record name -> fit.
+    link : shared memory.
+    probes : cores busy -> the probes; runs of so many workers must agree with these.
+    step_overhead_s : of a step beyond its actions.
+    action_overhead_s : of an action beyond its kernels.
+    rank_nbytes : memory of a worker beyond its arena: input slots, tables, letters.
+    rows : what was measured.
+    """
+
+    created: str
+    cpu: str
+    cores: int
+    memory_nbytes: int
+    memory_bytes_per_s: Mapping[int, float]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    kernels: Mapping[str, KernelFit]
+    link: LinkFit
+    probes: Mapping[int, Probes]
+    step_overhead_s: float = 0.0
+    action_overhead_s: float = 0.0
+    rank_nbytes: int = 0
+    rows: tuple[Row, ...] = ()
+
+    def check(self, source_hashes: Mapping[str, str], cpu: str | None = None) -> None:
+        """Raise `StaleProfile` unless the profile was made on this processor and for these sources.
+
+        Parameters
+        ----------
+        source_hashes : record name -> hash of the source at hand; kernels that it does not name are not looked at.
+        cpu : name of the processor at hand; None: not looked at.
+        """
+        if cpu is not None and cpu != self.cpu:
+            raise StaleProfile(f"the profile is of {self.cpu!r}, but this is {cpu!r}; {AGAIN}")
+        changed = sorted(k for k, h in source_hashes.items() if k in self.kernels and self.kernels[k].source_hash != h)
+        missing = sorted(k for k in source_hashes if k not in self.kernels)
+        if changed or missing:
+            both = (("changed since", changed), ("not in it", missing))
+            parts = [f"{', '.join(names)} {what}" for what, names in both if names]
+            raise StaleProfile(f"the profile of {self.created} is stale: {'; '.join(parts)}; {AGAIN}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain document; numbers in SI units, named by the suffix of their keys."""
+        body = {"schema": SCHEMA, **asdict(self)}
+        body["memory_bytes_per_s"] = {str(k): v for k, v in self.memory_bytes_per_s.items()}
+        body["probes"] = {str(k): v for k, v in body["probes"].items()}
+        for fit in body["kernels"].values():
+            fit["busy"] = {str(k): v for k, v in fit["busy"].items()}
+        return body
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Profile":
+        """The inverse of `to_json`; raises `StaleProfile` on another schema and `HwError` on a broken document."""
+        if body.get("schema") != SCHEMA:
+            raise StaleProfile(f"the profile has schema {body.get('schema')!r}, not {SCHEMA!r}; {AGAIN}")
+        try:
+            return cls(
+                **{k: body[k] for k in _PLAIN},
+                versions=dict(body["versions"]),
+                memory_bytes_per_s={int(k): float(v) for k, v in body["memory_bytes_per_s"].items()},
+                kernels={name: _kernel_fit(fit) for name, fit in body["kernels"].items()},
+                link=LinkFit(**{**body["link"], "residuals": tuple(body["link"]["residuals"])}),
+                probes={int(k): Probes(**v) for k, v in body["probes"].items()},
+                rows=tuple(Row(**r) for r in body["rows"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise HwError(f"the profile is broken ({type(e).__name__}: {e}); {AGAIN}") from e
+
+
+_PLAIN = ("created", "cpu", "cores", "memory_nbytes", "step_overhead_s", "action_overhead_s", "rank_nbytes")
+
+
+def _kernel_fit(fit: Mapping[str, Any]) -> KernelFit:
+    busy = {
+        int(k): Coefficients(seconds_per=dict(v["seconds_per"]), residuals=tuple(v["residuals"])) for k, v in fit["busy"].items()
+    }
+    return KernelFit(source_hash=fit["source_hash"], busy=busy)
+
+
+def default_path() -> Path:
+    """Where the profile of this user lies."""
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("trainscape", appauthor=False)) / FILE_NAME
+
+
+def save_profile(profile: Profile, path: Path | None = None) -> Path:
+    """Write a profile; whoever reads meanwhile sees the old one or the new one, never a half. Returns where it lies."""
+    path = path or default_path()
+    text = json.dumps(profile.to_json(), indent=1, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False, encoding="utf-8") as f:
+        try:
+            f.write(text + "\n")
+            f.flush()
+            os.fsync(f.fileno())
+            Path(f.name).replace(path)
+        except BaseException:
+            Path(f.name).unlink(missing_ok=True)
+            raise
+    return path
+
+
+def load_profile(path: Path | None = None) -> Profile:
+    """Read a profile; raises `HwError` when there is none or it cannot be read, `StaleProfile` when its schema is old."""
+    path = path or default_path()
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HwError(f"this host has not been calibrated: no {path}; {AGAIN}") from None
+    except (OSError, ValueError) as e:
+        raise HwError(f"the profile {path} cannot be read ({e}); {AGAIN}") from e
+    if not isinstance(body, dict):
+        raise HwError(f"the profile {path} is no JSON object; {AGAIN}")
+    return Profile.from_json(body)
+
+
+def cpu_name() -> str:
+    """Name of this host's processor."""
+    import platform
+
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"
