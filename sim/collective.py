@@ -1,0 +1,60 @@
+"""Collectives at closed-form detail: one event for a whole group, at the time its last rank has come.
+
+The record of such a collective is a parent with one leaf, ``(..., "send")``, which carries the bytes that the rank sends in all,
+so that bytes and communication are counted the same way at every detail.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from graph.parallel.closed_form import collective_seconds
+from graph.parallel.collectives import COLLECTIVES
+from graph.parallel.machine import Action
+from graph.parallel.plan import Collective, Group, Path, Plan, Rank, Send
+from sim.model import SystemModel
+
+
+class ClosedForms:
+    """Prices collectives, and gathers the ranks of a group.
+
+    Parameters
+    ----------
+    plan, model : what is played, and on what.
+    every : price every collective that has a closed form.
+    algorithms : else the names of those that are priced.
+    """
+
+    def __init__(self, plan: Plan, model: SystemModel, *, every: bool, algorithms: frozenset[str]) -> None:
+        self.plan, self.model, self.every, self.algorithms = plan, model, every, algorithms
+        self._terms: dict[tuple[Rank, tuple[str, ...]], tuple[float, float]] = {}
+        self._players: dict[tuple[Rank, tuple[str, ...]], frozenset[Rank]] = {}
+        self._here: dict[tuple[frozenset[Rank], Path], list[Action]] = defaultdict(list)
+
+    def seconds(self, rank: Rank, c: Collective) -> float | None:
+        """Seconds by closed form; None: it is to be played."""
+        if not self.every and c.algorithm not in self.algorithms:
+            return None
+        key = rank, c.along
+        if key not in self._terms:
+            self._terms[key] = self.model.group(self.plan.group(rank, c.along))
+        latency, bandwidth = self._terms[key]
+        return collective_seconds(self.plan, rank, c, latency, bandwidth)
+
+    def is_priced(self, rank: Rank, c: Collective) -> bool:
+        """Whether it is one event."""
+        return self.seconds(rank, c) is not None
+
+    def arrive(self, a: Action, c: Collective, rep: Callable[[Rank], Rank]) -> list[Action] | None:
+        """A rank has come; when it is the last of its group, everyone's actions. `rep`: rank -> the rank that plays for it."""
+        key = a.machine.rank, c.along
+        if key not in self._players:
+            self._players[key] = frozenset(map(rep, self.plan.group(*key)))
+        players = self._players[key]
+        here = self._here[players, a.id]
+        here.append(a)
+        return self._here.pop((players, a.id)) if len(here) == len(players) else None
+
+    def nbytes_sent(self, rank: Rank, c: Collective) -> int:
+        """Bytes that a rank sends in a collective, counted from its program."""
+        instructions = COLLECTIVES[c.algorithm].program(Group(self.plan, rank, c))
+        return sum(self.plan.nbytes(rank, i.what) for i in instructions if isinstance(i, Send))
