@@ -69,7 +69,12 @@ def _views(graph: Graph) -> dict[str, str]:
 
 
 def _segment(
-    graph: Graph, buffers: Mapping[str, Buffer], name: str, nodes: Sequence[str], platform: Platform, algorithms: Mapping[str, str]
+    graph: Graph,
+    buffers: Mapping[str, Buffer],
+    name: str,
+    nodes: Sequence[str],
+    platform: Platform,
+    algorithms: Mapping[str, str],
 ) -> tuple[Call, ...]:
     for n in nodes:
         if n not in graph.node:
@@ -129,7 +134,9 @@ def _call(graph: Graph, kernel: KernelRecord, chain: Sequence[Node]) -> Call:
 
 def _whole_bucket(graph: Graph, buffers: Mapping[str, Buffer], members: Sequence[Node], platform: Platform) -> Call | None:
     """One optimizer call over a bucket: possible when like nodes cover whole buffers whose values stand in the same order."""
-    if len(members) < 2 or any(n.op.name != members[0].op.name or n.attrs != members[0].attrs or n.phase is not Phase.UPDATE for n in members):
+    first = members[0]
+    is_alike = all(n.op.name == first.op.name and n.attrs == first.attrs and n.phase is Phase.UPDATE for n in members)
+    if len(members) < 2 or not is_alike:
         return None
     order = {v: k for b in buffers.values() if b.kind == "parameter" for k, v in enumerate(b.values)}
     members = sorted(members, key=lambda n: order.get(n.inputs[0], -1))
@@ -221,8 +228,8 @@ def _layout(
     start = arena.place(shared.nbytes)
     for name, at in shared.offsets.items():
         if name.startswith("buffer:"):
-            buffer, slot = name.removeprefix("buffer:").rsplit(":", 1)
-            buffers[buffer, int(slot)] = start + at
+            buffer, number = name.removeprefix("buffer:").rsplit(":", 1)
+            buffers[buffer, int(number)] = start + at
         else:
             values[name] = start + at
     return ArenaLayout(

@@ -57,7 +57,14 @@ class Lowered:
     """
 
     def __init__(
-        self, *, graph: Graph, plan: Plan, role: str, platform: Platform, segments: Mapping[str, tuple[Call, ...]], layout: ArenaLayout
+        self,
+        *,
+        graph: Graph,
+        plan: Plan,
+        role: str,
+        platform: Platform,
+        segments: Mapping[str, tuple[Call, ...]],
+        layout: ArenaLayout,
     ) -> None:
         self.graph, self.plan, self.role, self.platform = graph, plan, role, platform
         self.segments, self.layout = dict(segments), layout
@@ -65,7 +72,8 @@ class Lowered:
     @cached_property
     def hash(self) -> str:
         """Identity of plan, calls and layout."""
-        text = [self.plan.hash, self.platform.value, repr(sorted(self.layout.buffers.items())), repr(sorted(self.layout.values.items()))]
+        places = (sorted(self.layout.buffers.items()), sorted(self.layout.values.items()))
+        text = [self.plan.hash, self.platform.value, repr(places)]
         for name, calls in self.segments.items():
             text += [name, *(repr((c.kernel, c.nodes, c.reads, c.writes, sorted(c.attrs.items()), c.workspace)) for c in calls)]
         return sha256("\n".join(text).encode()).hexdigest()[:16]
@@ -90,7 +98,8 @@ class Lowered:
     def offset(self, do: Do, value: str) -> int:
         """Where `value` lies for this action: in a buffer that the action names, or in the action's private memory.
 
-        A buffer's own name stands for its beginning. Raises `HwError` when the action touches a value that lies in a buffer it does not name.
+        A buffer's own name stands for its beginning.
+        Raises `HwError` when the action touches a value that lies in a buffer it does not name.
         """
         v = value
         while v in self.layout.views:

@@ -20,6 +20,8 @@ from hw.lowered import Lowered
 from hw.system import System
 from hw.topology import Topology
 
+PAGE = 4096  # bytes: memory is handed out in pages
+
 
 @record
 class Overheads:
@@ -164,8 +166,8 @@ class PlacedModel:
         return max(self.device.launch_depth, 1)
 
     def memory_bytes(self, rank: Rank) -> int:
-        """Bytes that the rank needs: its arena and what stands beside it."""
-        return self.lowered[rank.role].layout.nbytes + self.memory_beyond_arena
+        """Bytes that the rank needs: the pages of its arena, and what stands beside it."""
+        return -(-self.lowered[rank.role].layout.nbytes // PAGE) * PAGE + self.memory_beyond_arena
 
     def memory_capacity_bytes(self, rank: Rank) -> int:
         """Bytes of its device."""

@@ -57,26 +57,16 @@ def unroll(plan: Plan, rank: Rank, steps: int = 1, *, first: int = 0, expand: bo
     order = [b for a in actions if a.parent is None for b in (a, *children.get(a, ()))]
     number = {a: k for k, a in enumerate(order)}
     leaves: list[tuple[int, ...]] = []  # of each action: what must have ended before it begins
-    ends: list[tuple[int, ...]] = []  # of each action: the leaves that end with it or just before
-    behind: list[int] = []  # of each action: bit set of all leaves that end before it begins
+    ends: list[tuple[int, ...]] = []  # of each action: the leaves that end with it; of a collective, its last ones
     for k, a in enumerate(order):
         before = {e for d in needs[a] for e in _ends(ends, number[d], a)}
         if a.parent is not None:
             before.update(leaves[number[a.parent]])
-        leaves.append(_reduced(before, behind))
-        covered = 0
-        for d in leaves[k]:
-            covered |= behind[d] | 1 << d
-        behind.append(covered)
-        if a.is_leaf:
-            ends.append((k,))
-        else:
-            ends.append(())  # filled by its children, who follow at once
-        if a.parent is not None:
+        leaves.append(_reduced(before, leaves))
+        ends.append((k,) if a.is_leaf else leaves[k] if not children.get(a) else ())
+        if a.parent is not None:  # its children follow a collective at once
             parent = number[a.parent]
-            ends[parent] = _reduced({*ends[parent], k}, behind)
-        elif not a.is_leaf and not children.get(a):
-            ends[k] = leaves[k]
+            ends[parent] = _reduced({*ends[parent], k}, leaves)
     return tuple(
         StepAction(
             index=k, ins=a.ins, id=a.id, parent=None if a.parent is None else number[a.parent], needs=leaves[k], is_leaf=a.is_leaf
@@ -91,13 +81,21 @@ def _ends(ends: Sequence[tuple[int, ...]], k: int, a: Action) -> tuple[int, ...]
     return ends[k]
 
 
-def _reduced(before: set[int], behind: Sequence[int]) -> tuple[int, ...]:
-    """Without those that another one needs."""
-    kept, covered = [], 0
+def _reduced(before: set[int], leaves: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Without those that another one needs, directly or not."""
+    if len(before) < 2:
+        return tuple(before)
+    lowest, kept, behind = min(before), list[int](), set[int]()
     for d in sorted(before, reverse=True):
-        if not covered >> d & 1:
-            kept.append(d)
-            covered |= behind[d] | 1 << d
+        if d in behind:
+            continue
+        kept.append(d)
+        todo = [d]
+        while todo:
+            for e in leaves[todo.pop()]:
+                if e >= lowest and e not in behind:
+                    behind.add(e)
+                    todo.append(e)
     return tuple(reversed(kept))
 
 

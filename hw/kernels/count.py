@@ -17,7 +17,8 @@ turned   blocks of vectors transposed in registers
 zeroed   bytes set to zero
 tap      (pixel, place in a window) pairs looked at
 bytes    bytes of operands and results, each once
-far      of those bytes, the ones beyond `NEAR`: what the second-level cache does not hold
+near     of those bytes, the first `NEAR`: streams begin with misses that no prefetcher has foreseen
+far      of those bytes, the ones beyond `FAR`: what the second-level cache does not hold
 ======== =====================================================================================================
 """
 
@@ -30,8 +31,10 @@ from hw.kernels.tiling import blocks, ceil_div, heights
 
 LATENCY_SLOTS = 8
 """Issue slots that pass before a multiply-add's result can be used: 4 cycles, two a cycle."""
-NEAR = 1 << 19
-"""Bytes of a call's operands and results that are taken to be near."""
+NEAR = 1 << 14
+"""Bytes of a call's operands and results until the prefetchers run at full speed."""
+FAR = 1 << 20
+"""Bytes of a call's operands and results that are taken to be in the second-level cache."""
 
 
 class Terms(Counter[str]):
@@ -44,7 +47,8 @@ class Terms(Counter[str]):
         """Count operands and results, each once."""
         nbytes = sum(t.nbytes for t in types)
         self["bytes"] += nbytes
-        self["far"] += max(0, nbytes - NEAR)
+        self["near"] += min(nbytes, NEAR)
+        self["far"] += max(0, nbytes - FAR)
         return self
 
     def panel(self, m: int, w: int, k: int, nb: int, g: Geometry, times: int = 1) -> None:
@@ -64,7 +68,7 @@ class Terms(Counter[str]):
         for w in blocks(n, pw):
             self.panel(m, w, k, nb, g, times)
 
-    def copy(self, rows: int, floats: int, g: Geometry) -> None:
+    def copy_rows(self, rows: int, floats: int, g: Geometry) -> None:
         """Rows of so many floats are copied."""
         self["row"] += rows
         self["copied"] += rows * ceil_div(floats, g.lanes)

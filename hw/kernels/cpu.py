@@ -1,7 +1,7 @@
 """Records of the CPU kernels whose loops are worth counting; `hw.kernels.automatic` makes the others.
 
-`terms` follow the loops of `runtime.kernels.cpu` one by one, through the same cuts (`hw.kernels.tiling`); what each term counts is
-said in `hw.kernels.count`. The sizes are the calibration grid: none occurs in the zoo.
+`terms` follow the loops of `runtime.kernels.cpu` one by one, through the same cuts (`hw.kernels.tiling`); what each term
+counts is said in `hw.kernels.count`. The sizes are the calibration grid: none occurs in the zoo.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -50,7 +50,7 @@ def _matmul_terms(types: Types, attrs: Attrs) -> Terms:
         for m in blocks(cut.m, cut.mb):
             t.panels(m, cut.n, cut.pw, k, 1, g)
             for w in blocks(cut.n, cut.pw) if cut.packed else ():
-                t.turn(w, k, g) if attrs["tb"] else t.copy(k, w, g)
+                t.turn(w, k, g) if attrs["tb"] else t.copy_rows(k, w, g)
     return t.traffic(operands("matmul", types, attrs))
 
 
@@ -95,14 +95,14 @@ def _pad_terms(t: Terms, cut: ConvCut) -> None:
     """The padded copies of all images, group by group."""
     if cut.is_padded:
         t["zeroed"] += 4 * cut.hp * cut.wp * cut.ic * min(cut.group, cut.b)
-        t.copy(cut.b * cut.h, cut.w * cut.ic, host_geometry())
+        t.copy_rows(cut.b * cut.h, cut.w * cut.ic, host_geometry())
 
 
 def _forward_loops(t: Terms, cut: ConvCut) -> None:
     g, pw = host_geometry(), panel_width(cut.oc, host_geometry())
     if is_split(cut.oc, g):
         for w in blocks(cut.oc, pw):
-            t.copy(cut.taps, w, g)
+            t.copy_rows(cut.taps, w, g)
     _pad_terms(t, cut)
     for n in cut.groups:
         t.panels(n * cut.pixels, cut.oc, pw, cut.kw * cut.ic, cut.kh, g)
@@ -124,7 +124,7 @@ def _weight_terms(types: Types, attrs: Attrs) -> Terms:
     for n in cut.groups:
         t.panels(cut.taps, cut.oc, pw, cut.ow, n * cut.oh, g)
         for w in blocks(cut.oc, pw) if is_split(cut.oc, g) else ():
-            t.copy(n * cut.pixels, w, g)
+            t.copy_rows(n * cut.pixels, w, g)
     return t.traffic(operands("conv2d_grad_weight", types, attrs))
 
 

@@ -1,4 +1,4 @@
-"""How the CPU kernels cut their problems: pure arithmetic, shared by the kernels (which follow it) and their records (which count it).
+"""How the CPU kernels cut their problems: the kernels follow it, their records count it.
 
 The register tile is described in `runtime.kernels.cpu.tile`, its shape in `hw.kernels.geometry`.
 """
@@ -23,6 +23,7 @@ PAD = 16
 
 
 def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
     return -(-a // b)
 
 
@@ -161,14 +162,15 @@ class ConvCut:
         return blocks(self.b, self.group)
 
 
-def _cut(b: int, h: int, w: int, ic: int, kh: int, kw: int, oc: int, stride: int, pad_y: int, pad_x: int, most: int | None = None) -> ConvCut:
+def _cut(
+    image: Sequence[int], kernel: tuple[int, int], oc: int, stride: int, pad: tuple[int, int], most: int | None = None
+) -> ConvCut:
+    (b, h, w, ic), (kh, kw), (pad_y, pad_x) = image, kernel, pad
     oh, ow = (h + 2 * pad_y - kh) // stride + 1, (w + 2 * pad_x - kw) // stride + 1
     group = max(1, min(b, GROUP // max(oh * ow, 1)))
     if most is not None:
         group = max(1, min(group, most // max(oh * ow * kh * kw * ic, 1)))
-    return ConvCut(
-        b=b, h=h, w=w, ic=ic, kh=kh, kw=kw, oc=oc, stride=stride, pad_y=pad_y, pad_x=pad_x, oh=oh, ow=ow, group=group
-    )  # fmt: skip
+    return ConvCut(b=b, h=h, w=w, ic=ic, kh=kh, kw=kw, oc=oc, stride=stride, pad_y=pad_y, pad_x=pad_x, oh=oh, ow=ow, group=group)
 
 
 def _number(attrs: Attrs, name: str) -> int:
@@ -177,31 +179,31 @@ def _number(attrs: Attrs, name: str) -> int:
 
 def forward_cut(types: Types, attrs: Attrs) -> ConvCut:
     """Of ``conv2d(x, w; stride, pad)``."""
-    (b, h, w, ic), (kh, kw, _, oc) = types[0].shape, types[1].shape
-    return _cut(b, h, w, ic, kh, kw, oc, _number(attrs, "stride"), _number(attrs, "pad"), _number(attrs, "pad"))
+    kh, kw, _, oc = types[1].shape
+    stride, pad = _number(attrs, "stride"), _number(attrs, "pad")
+    return _cut(types[0].shape, (kh, kw), oc, stride, (pad, pad))
 
 
 def weight_cut(types: Types, attrs: Attrs) -> ConvCut:
     """Of ``conv2d_grad_weight(x, dy; stride, pad, kh, kw)``."""
-    (b, h, w, ic), oc = types[0].shape, types[1].shape[3]
     kh, kw, stride, pad = (_number(attrs, k) for k in ("kh", "kw", "stride", "pad"))
-    return _cut(b, h, w, ic, kh, kw, oc, stride, pad, pad)
+    return _cut(types[0].shape, (kh, kw), types[1].shape[3], stride, (pad, pad))
 
 
 def input_cut(types: Types, attrs: Attrs) -> ConvCut:
     """Of ``conv2d_grad_input(dy, w; stride, pad, height, width)`` by columns."""
     b, (kh, kw, ic, oc) = types[0].shape[0], types[1].shape
     h, w, stride, pad = (_number(attrs, k) for k in ("height", "width", "stride", "pad"))
-    return _cut(b, h, w, ic, kh, kw, oc, stride, pad, pad, MOST_COLUMNS)
+    return _cut((b, h, w, ic), (kh, kw), oc, stride, (pad, pad), MOST_COLUMNS)
 
 
 def flipped_cut(types: Types, attrs: Attrs) -> ConvCut | None:
     """The convolution of padded dy with flipped weights that gives the input's gradient; None where there is none."""
-    (b, oh, ow, oc), (kh, kw, ic, _) = types[0].shape, types[1].shape
+    kh, kw, ic, _ = types[1].shape
     pad = _number(attrs, "pad")
     if _number(attrs, "stride") != 1 or pad > min(kh, kw) - 1:
         return None
-    return _cut(b, oh, ow, oc, kh, kw, ic, 1, kh - 1 - pad, kw - 1 - pad)
+    return _cut(types[0].shape, (kh, kw), ic, 1, (kh - 1 - pad, kw - 1 - pad))
 
 
 def is_split(n: int, g: Geometry) -> bool:

@@ -14,5 +14,15 @@ from graph.parallel.programs.recorded import recorded
 
 __all__ = ["PROGRAMS"]
 
-for _program in (data_parallel, exchange, pipeline, parameter_server, server_worker, hogwild, coordinator, portion_worker, recorded):
+for _program in (
+    data_parallel,
+    exchange,
+    pipeline,
+    parameter_server,
+    server_worker,
+    hogwild,
+    coordinator,
+    portion_worker,
+    recorded,
+):
     PROGRAMS.add(_program.__name__, _program)

@@ -82,6 +82,9 @@ def data_parallel(
         if old not in holder:
             raise InvalidPlan(f"graph {graph.name!r} renews {old!r} in every step, which is neither a parameter nor state")
         holder[new] = holder[old]
+    for n in graph.nodes:
+        if n.op.is_view and n.inputs[0] in holder:
+            holder[n.outputs[0].name] = holder[n.inputs[0]]
     tasks = {s: _task(graph, s, nodes, holder) for s, nodes in segments.items()}
     bucket_of = {layer: b.name for b in buckets for layer in b.layers}
     updates: dict[str, list[str]] = {b.name: [] for b in buckets}
@@ -240,7 +243,7 @@ def _task(graph: Graph, segment: str, nodes: Sequence[str], holder: Mapping[str,
     what, of = segment.split("/", 1)
     members = [graph.node[n] for n in nodes]
     read = dict.fromkeys(holder[v] for n in members for v in n.inputs if v in holder)
-    written = dict.fromkeys(holder[v.name] for n in members for v in n.outputs if v.name in holder)
+    written = dict.fromkeys(holder[v.name] for n in members if not n.op.is_view for v in n.outputs if v.name in holder)
     if what == "backward":  # it makes its gradients; what it reads of them it has just made, or an earlier layer has
         made = {v.name for n in members for v in n.outputs}
         read = dict.fromkeys(holder[v] for n in members for v in n.inputs if v in holder and v not in made)

@@ -9,7 +9,9 @@ from graph.parallel.plan import Buffer, BufferKind, Plan, Role
 TINY = 16  # elements
 
 
-def exchange(graph: Graph, *, ranks: int, steps: int, sizes: Sequence[int] = (), actions: int = 0, collective: str = "ring") -> Plan:
+def exchange(
+    graph: Graph, *, ranks: int, steps: int, sizes: Sequence[int] = (), actions: int = 0, collective: str = "ring"
+) -> Plan:
     """A plan with one role, ``worker``.
 
     Parameters
@@ -26,7 +28,9 @@ def exchange(graph: Graph, *, ranks: int, steps: int, sizes: Sequence[int] = (),
     InvalidPlan : a number is out of range.
     """
     if ranks < 1 or steps < 1 or actions < 0 or any(n < ranks for n in sizes):
-        raise InvalidPlan(f"exchange takes ranks and steps >= 1, and sizes of at least one element a rank, got {ranks}, {steps}, {list(sizes)}")
+        raise InvalidPlan(
+            f"exchange takes ranks and steps >= 1, and sizes of at least one element a rank, got {ranks}, {steps}, {list(sizes)}"
+        )
     buffers = {f"e{k}": Buffer(size=n, kind=BufferKind.STATE) for k, n in enumerate(sizes)}
     tiny = {name: Buffer(size=TINY, kind=BufferKind.STATE) for name in ("tiny", "other")}
     params = {

@@ -11,7 +11,22 @@ import pytest
 
 import graph.parallel  # noqa: F401 (fills the registries)
 from graph.parallel.machine import Action, Lanes, Machine
-from graph.parallel.plan import COLLECTIVES, Algorithm, Buffer, Collective, Do, Instruction, Message, Path, Plan, Rank, Ref, Role, Send, program
+from graph.parallel.plan import (
+    COLLECTIVES,
+    Algorithm,
+    Buffer,
+    Collective,
+    Do,
+    Instruction,
+    Message,
+    Path,
+    Plan,
+    Rank,
+    Ref,
+    Role,
+    Send,
+    program,
+)
 
 Span = tuple[float, float]
 Spans = dict[tuple[Rank, Path], Span]
@@ -39,7 +54,9 @@ def reduce_once() -> Callable[..., Plan]:
     def make(algorithm: str, ranks: int, *, size: int = 5040, steps: int = 1, slots: int = 2) -> Plan:
         buffers = {"g": Buffer(size=size, kind="gradient"), "w": Buffer(size=size, kind="parameter")}
         params = {"algorithm": algorithm, "steps": steps}
-        return Plan((Role(name="worker", program="tests_reduce_once", params=params, axes={"dp": ranks}, buffers=buffers),), slots)
+        return Plan(
+            (Role(name="worker", program="tests_reduce_once", params=params, axes={"dp": ranks}, buffers=buffers),), slots
+        )
 
     return make
 
@@ -120,7 +137,7 @@ def _clock(plan: Plan, seconds: Callable[[Rank, Do], float], window: int = 1024)
 
 @pytest.fixture
 def add_up() -> Callable[[Plan, np.ndarray, int], np.ndarray]:
-    """(plan, array [ranks, size] of ``g``, seed) -> the array after the plan was played with numbers, every `Do` doing nothing."""
+    """(plan, array [ranks, size] of ``g``, seed) -> the array after the plan was played with numbers; a `Do` does nothing."""
     return _add_up
 
 

@@ -41,7 +41,9 @@ def test_gradient_counted_twice(reduce_once, add_collective):
 
 def test_nothing_is_exchanged(reduce_once, add_collective):
     add_collective("nothing", lambda g: iter(()))
-    broken(reduce_once("nothing", 2), "and another replica update 'w' from different gradients: only one of them has that of worker[")
+    broken(
+        reduce_once("nothing", 2), "and another replica update 'w' from different gradients: only one of them has that of worker["
+    )
 
 
 def test_symmetric_algorithm_that_looks_at_its_index(reduce_once, monkeypatch):
@@ -84,14 +86,18 @@ def test_letters_that_nobody_takes_need_room(listed):
 
 def test_letter_for_another_receiver(listed):
     plan = listed(
-        {"a": (BACKWARD, Send(tag=(0, "x"), what=G, to=Rank("b"))), "b": (Recv(tag=(0, "y"), into=G, source=Rank("a")),)}, GRADIENTS
+        {"a": (BACKWARD, Send(tag=(0, "x"), what=G, to=Rank("b"))), "b": (Recv(tag=(0, "y"), into=G, source=Rank("a")),)},
+        GRADIENTS,
     )
     broken(plan, "b:0/y/recv expected letter (0, 'y') from a, got (0, 'x')")
 
 
 def test_letter_of_another_size(listed):
     plan = listed(
-        {"a": (BACKWARD, Send(tag=(0, "x"), what=G, to=Rank("b"))), "b": (Recv(tag=(0, "x"), into=Ref("g", part=0, parts=2), source=Rank("a")),)},
+        {
+            "a": (BACKWARD, Send(tag=(0, "x"), what=G, to=Rank("b"))),
+            "b": (Recv(tag=(0, "x"), into=Ref("g", part=0, parts=2), source=Rank("a")),),
+        },
         GRADIENTS,
     )
     broken(plan, "b:0/x/recv expects 24 bytes into 'g', a sent 48")
@@ -101,7 +107,10 @@ def test_peer_that_does_not_exist(listed):
     stream = (BACKWARD, Send(tag=(0, "x"), what=G, to=Rank("c")))
     broken(listed({"a": stream}, GRADIENTS), "a:0/x/send names peer c, which the plan does not have")
     stream = (BACKWARD, Send(tag=(0, "x"), what=G, to=Peer("workr")))
-    broken(listed({"worker": stream}, GRADIENTS), "names a peer of role 'workr', which the plan does not have; did you mean 'worker'?")
+    broken(
+        listed({"worker": stream}, GRADIENTS),
+        "names a peer of role 'workr', which the plan does not have; did you mean 'worker'?",
+    )
 
 
 def load(k):
@@ -164,7 +173,10 @@ def test_sum_of_two_gradients_counts_both(listed):
     add = Do(id=(0, "accumulate"), kernel="accumulate", reads=(G, Ref("p")), writes=(G,))
     twice = Do(id=(0, "accumulate", 2), kernel="accumulate", reads=(G, Ref("p")), writes=(G,))
     assert not check(listed({"worker": (BACKWARD, more, add, UPDATE)}, buffers)).lost
-    broken(listed({"worker": (BACKWARD, more, add, twice, UPDATE)}, buffers), "takes the contribution of worker:0/backward/1 to 'g' more than once")
+    broken(
+        listed({"worker": (BACKWARD, more, add, twice, UPDATE)}, buffers),
+        "takes the contribution of worker:0/backward/1 to 'g' more than once",
+    )
 
 
 def test_staleness_is_how_far_the_parameter_went_on(listed):

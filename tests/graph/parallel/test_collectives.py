@@ -110,9 +110,16 @@ def test_groups_along_one_axis_of_two(ranks, inner, size, seed, slots, name):
     """Several groups at once, any size, any order of events: no deadlock, each contribution once, none of another group's."""
     if not COLLECTIVES[name].accepts(ranks):
         return
-    buffers = {"g": Buffer(size=size, kind="gradient", sharded=("tp",)), "w": Buffer(size=size, kind="parameter", sharded=("tp",))}
+    buffers = {
+        "g": Buffer(size=size, kind="gradient", sharded=("tp",)),
+        "w": Buffer(size=size, kind="parameter", sharded=("tp",)),
+    }
     role = Role(
-        name="worker", program="tests_reduce_once", params={"algorithm": name, "steps": 2}, axes={"dp": ranks, "tp": inner}, buffers=buffers
+        name="worker",
+        program="tests_reduce_once",
+        params={"algorithm": name, "steps": 2},
+        axes={"dp": ranks, "tp": inner},
+        buffers=buffers,
     )
     plan = Plan((role,), slots)
     proof = check(plan, seed)

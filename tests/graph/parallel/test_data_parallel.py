@@ -124,12 +124,12 @@ def test_all_reduce_runs_beside_backward(lenet, clock, by_rank):
 
 def test_a_second_input_slot_lets_loading_run_ahead(mlp, clock):
     def seconds(rank, do):
-        return 3.0 if do.kernel == "input" else 1.0
+        return 6.0 if do.kernel == "input" else 1.0
 
     one = clock(build(mlp, ranks=1, steps=4, input_slots=1), seconds)
     two = clock(build(mlp, ranks=1, steps=4, input_slots=2), seconds)
-    assert two[FIRST, (1, "input", 0)] == (3.0, 6.0)  # while step 0 computes
-    assert one[FIRST, (1, "input", 0)][0] > 3.0  # when nobody reads the batch of step 0 any more
+    assert two[FIRST, (1, "input", 0)] == (6.0, 12.0)  # while step 0 computes
+    assert one[FIRST, (1, "input", 0)][0] > 6.0  # when nobody reads the batch of step 0 any more
     assert two[FIRST, (3, "update", "b0")][1] < one[FIRST, (3, "update", "b0")][1]
 
 
@@ -164,7 +164,10 @@ def test_same_graph_same_plan_and_any_change_another(mlp):
         ({"bucket_bytes": 0}, "data_parallel takes a whole number bucket_bytes >= 1, got 0"),
         ({"micro_batches": -1}, "data_parallel takes a whole number micro_batches >= 1, got -1"),
         ({"input_slots": 0}, "data_parallel takes a whole number input_slots >= 1, got 0"),
-        ({"collective": "all_gather"}, "data_parallel sums gradients everywhere, 'all_gather' does a all_gather; use one of ring, tree"),
+        (
+            {"collective": "all_gather"},
+            "data_parallel sums gradients everywhere, 'all_gather' does a all_gather; use one of ring, tree",
+        ),
         ({"collective": "doubling", "ranks": 6}, "collective 'doubling' cannot be played by 6 ranks; these can: ring, tree"),
         ({"collective": "rings"}, "unknown collective 'rings'; did you mean 'ring'?"),
     ],
@@ -182,13 +185,17 @@ def changed(graph, **parts):
 
 def test_a_model_graph_is_no_training_graph():
     model = MODELS["mlp"].build(4, image=(4, 4, 1))
-    with pytest.raises(InvalidPlan, match=r"needs a gradient .* and an update; make the graph with graph\.autodiff\.training_graph"):
+    with pytest.raises(
+        InvalidPlan, match=r"needs a gradient .* and an update; make the graph with graph\.autodiff\.training_graph"
+    ):
         build(model)
 
 
 def test_state_that_is_not_renewed_is_refused(mlp):
     updates = {k: v for k, v in mlp.updates.items() if k != "fc1.bias.momentum"}
-    with pytest.raises(InvalidPlan, match=r"state 'fc1.bias.momentum' of graph '\w+' must be renewed by a node of the update phase"):
+    with pytest.raises(
+        InvalidPlan, match=r"state 'fc1.bias.momentum' of graph '\w+' must be renewed by a node of the update phase"
+    ):
         build(changed(mlp, updates=updates))
 
 
@@ -209,7 +216,7 @@ def test_layers_that_need_each_other_are_refused(mlp):
         }
     )
     nodes = tuple(entangled if n is others[-1] else n for n in mlp.nodes)
-    with pytest.raises(InvalidPlan, match="cannot be cut by layer: .* which runs later; put both into one layer"):
+    with pytest.raises(InvalidPlan, match=r"cannot be cut by layer: .* which runs later; put both into one layer"):
         build(changed(mlp, nodes=nodes))
 
 
@@ -233,7 +240,9 @@ def test_any_plan_is_proven(lenet, ranks, micro_batches, bucket_bytes, collectiv
     proof = check(plan, seed, window=window)
     assert not proof.lost
     assert set(proof.staleness) == {0}
-    layers = {b: {v.split(".")[0] for v in buffer.values} for b, buffer in plan.role["worker"].buffers.items() if b.startswith("w.")}
+    layers = {
+        b: {v.split(".")[0] for v in buffer.values} for b, buffer in plan.role["worker"].buffers.items() if b.startswith("w.")
+    }
     assert len(proof.taken) == 2 * len(layers)
     for update, taken in proof.taken.items():
         mine = layers["w" + update.buffer[1:]]

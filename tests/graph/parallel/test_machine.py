@@ -187,7 +187,9 @@ def test_readers_of_what_nobody_writes_do_not_pile_up(listed):
 
 
 def lanes_with_log(slots, log):
-    return Lanes(slots, lambda a, dst: log.append(("carry", a.id[1])), lambda a, letter: log.append(("deliver", a.id[1], letter[1])))
+    return Lanes(
+        slots, lambda a, dst: log.append(("carry", a.id[1])), lambda a, letter: log.append(("deliver", a.id[1], letter[1]))
+    )
 
 
 def test_lanes_hold_so_many_letters(listed):
@@ -210,7 +212,9 @@ def test_a_reader_of_a_role_takes_whoever_comes_first(listed):
     log = []
     lanes = lanes_with_log(2, log)
     plan = listed({"a": (), "b": ()}, BUFFERS)
-    take = Action(Machine(plan, Rank("b"), lambda s: None, lambda s: None), Recv(tag=(0, "q"), into=Ref("a"), source="c"), None, 0.0)
+    take = Action(
+        Machine(plan, Rank("b"), lambda s: None, lambda s: None), Recv(tag=(0, "q"), into=Ref("a"), source="c"), None, 0.0
+    )
     lanes.arrived((Rank("d"), "of another role"), Rank("b"), "wire")
     lanes.want(take, Rank("b"), "c")
     assert not log

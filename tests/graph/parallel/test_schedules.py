@@ -93,8 +93,16 @@ def test_a_slow_stage_sets_the_pace(clock):
 def test_streams_story_of_two_stages(clock, by_rank):
     """Two stages, two micro-batches, 1F1B: the whole step."""
     spans = by_rank(clock(pipeline_plan(2, 2, work=WORK), seconds))
-    first = {"/".join(map(str, id[1:])): span for id, span in spans[Rank("stage.0", (0, 0))].items() if id[1] in ("forward", "backward")}
-    second = {"/".join(map(str, id[1:])): span for id, span in spans[Rank("stage.1", (0, 0))].items() if id[1] in ("forward", "backward")}
+    first = {
+        "/".join(map(str, id[1:])): span
+        for id, span in spans[Rank("stage.0", (0, 0))].items()
+        if id[1] in ("forward", "backward")
+    }
+    second = {
+        "/".join(map(str, id[1:])): span
+        for id, span in spans[Rank("stage.1", (0, 0))].items()
+        if id[1] in ("forward", "backward")
+    }
     assert first == {"forward/0/0": (0, 1), "forward/0/1": (1, 2), "backward/0/0": (4, 6), "backward/0/1": (7, 9)}
     assert second == {"forward/0/0": (1, 2), "backward/0/0": (2, 4), "forward/0/1": (4, 5), "backward/0/1": (5, 7)}
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from graph.errors import InvalidPlan
 from graph.parallel.machine import Machine
-from graph.parallel.plan import Buffer, Collective, Do, Peer, Rank, Recv, Ref, Send
+from graph.parallel.plan import Buffer, Collective, Do, Peer, Plan, Rank, Recv, Ref, Role, Send
 from graph.parallel.programs.parameter_server import parameter_server_plan
 from graph.parallel.unroll import instructions, unroll
 
@@ -61,7 +61,11 @@ def test_steps_are_cut_out(reduce_once):
 
 def test_collectives_whole(reduce_once):
     actions = unroll(reduce_once("ring", 4), FIRST, expand=False)
-    assert [(a.id[1], a.needs, a.is_leaf) for a in actions] == [("backward", (), True), ("allreduce", (0,), True), ("update", (1,), True)]
+    assert [(a.id[1], a.needs, a.is_leaf) for a in actions] == [
+        ("backward", (), True),
+        ("allreduce", (0,), True),
+        ("update", (1,), True),
+    ]
     assert [type(i) for i in instructions(reduce_once("ring", 4), FIRST)] == [Do, Collective, Do]
 
 
@@ -75,7 +79,9 @@ def test_steps_out_of_range(reduce_once, steps, first):
 
 def test_programs_that_wait_are_refused():
     plan = parameter_server_plan(2, 3, 1)
-    with pytest.raises(InvalidPlan, match=r"server waits for 0/push/recv: a stream that depends on what it hears cannot be unrolled"):
+    with pytest.raises(
+        InvalidPlan, match=r"server waits for 0/push/recv: a stream that depends on what it hears cannot be unrolled"
+    ):
         unroll(plan, Rank("server"))
     with pytest.raises(InvalidPlan, match=r"worker\[0\] waits for 0/pull/recv"):
         unroll(plan, FIRST)
@@ -106,7 +112,12 @@ def test_a_lane_of_two_streams_has_no_fixed_order(listed):
 
 names = st.sampled_from("abc")
 streams = st.lists(
-    st.tuples(st.frozensets(names, max_size=2), st.frozensets(names, max_size=2), st.sampled_from(["one", "two", "three"]), st.booleans()),
+    st.tuples(
+        st.frozensets(names, max_size=2),
+        st.frozensets(names, max_size=2),
+        st.sampled_from(["one", "two", "three"]),
+        st.booleans(),
+    ),
     min_size=1,
     max_size=14,
 )
@@ -116,8 +127,6 @@ streams = st.lists(
 @given(streams)
 def test_needs_are_the_order_of_the_machine(rows):
     """Against a naive statement of the rules: same stream, or one writes what the other touches."""
-    from graph.parallel.plan import Plan, Role
-
     stream = []
     for k, (reads, writes, on, is_sum) in enumerate(rows):
         if is_sum:
@@ -125,7 +134,13 @@ def test_needs_are_the_order_of_the_machine(rows):
         else:
             r, w = tuple(map(Ref, sorted(reads))), tuple(map(Ref, sorted(writes)))
             stream.append(Do(id=(0, k), kernel="x", reads=r, writes=w, on=on))
-    role = Role(name="w", program="tests_listed", params={"stream": tuple(stream)}, axes={"dp": 2}, buffers={n: Buffer(size=4) for n in "abc"})
+    role = Role(
+        name="w",
+        program="tests_listed",
+        params={"stream": tuple(stream)},
+        axes={"dp": 2},
+        buffers={n: Buffer(size=4) for n in "abc"},
+    )
     plan = Plan((role,))
     actions = unroll(plan, plan.ranks[0])
     assert [a.index for a in actions] == list(range(len(actions)))
@@ -138,7 +153,9 @@ def test_needs_are_the_order_of_the_machine(rows):
         direct[k] = set()
         for j, first in enumerate(stream[:k]):
             touched = {r.buffer for r in (*second.reads, *second.writes)}
-            clash = {r.buffer for r in first.writes} & touched or {r.buffer for r in first.reads} & {r.buffer for r in second.writes}
+            clash = {r.buffer for r in first.writes} & touched or {r.buffer for r in first.reads} & {
+                r.buffer for r in second.writes
+            }
             if first.on == second.on or clash:
                 direct[k] |= {j} | direct[j]
         for j in range(k):

@@ -1,0 +1,214 @@
+"""Times kernels one by one, in the state in which a graph would find them. A process of its own: JSON on stdin, JSON on stdout.
+
+State. Timing one kernel over and over finds everything in the nearest cache and comes out 9 to 14 % low. Here kernels of like
+footprint form chains, as the layers of one net do; a chain is played again and again, each kernel's freshest operand is written
+anew just before (as its producer would), and the other operands were last touched one round ago.
+
+What is timed is only kernels over `KernelRecord.sizes()`, a committed grid that shares no shape with the zoo. Never a model.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from statistics import quantiles
+from typing import Any
+
+import numpy as np
+
+from graph.ir import Phase
+from graph.op import OPS, Size, Work
+from graph.record import record
+from graph.tensor_type import DType, TensorType
+from hw.kernels.record import KERNELS, Call, KernelRecord
+from runtime.kernels.table import address, block, load_families
+from runtime.native import SYSTEM, call, native, now_ns, peek, poke
+
+CHAIN_NBYTES = 1 << 20  # footprint of a chain, about that of a small net's step
+ALIGN = 64
+
+
+def call_of(kernel: KernelRecord, size: Size) -> tuple[Call, tuple[TensorType, ...]]:
+    """A call of this size outside any graph, and the types of what it writes."""
+    if kernel.op in OPS:
+        op = OPS[kernel.op]
+        attrs = {k: v for k, v in size.attrs.items() if k != "epilogue"}
+        outputs = op.infer(size.types[: len(op.inputs)], {**op.attrs, **attrs})
+        reads = len(size.types)
+    else:  # kernels on buffers: the input copy writes what it is given types of, the sum of micro-batches its first operand
+        outputs = size.types if kernel.op == "input" else size.types[:1]
+        reads = 0 if kernel.op == "input" else len(size.types)
+    made = Call(
+        kernel=kernel.name,
+        nodes=(),
+        fused=(),
+        reads=tuple(f"r{i}" for i in range(reads)),
+        writes=tuple(f"w{i}" for i in range(len(outputs))),
+        types=tuple(size.types),
+        attrs=size.attrs,
+        work=Work(),
+        workspace=kernel.workspace(size.types, size.attrs),
+        layer="",
+        phase=Phase.FORWARD,
+    )
+    return made, tuple(outputs)
+
+
+@record
+class Item:
+    """One kernel at one size of the grid."""
+
+    kernel: str
+    index: int
+    call: Call
+    outputs: tuple[TensorType, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Footprint."""
+        return sum(t.nbytes + ALIGN for t in (*self.call.types, *self.outputs)) + self.call.workspace
+
+    @property
+    def fresh(self) -> int:
+        """Which operand its producer has just written: the incoming gradient where there is one, else the first."""
+        op = OPS[KERNELS[self.kernel].op] if KERNELS[self.kernel].op in OPS else None
+        if op is not None and "dy" in op.inputs:
+            return op.inputs.index("dy")
+        return 1 if self.call.attrs.get("ta") is True else 0
+
+
+def items(names: Sequence[str]) -> list[Item]:
+    """The grid of these kernels."""
+    found = []
+    for name in names:
+        for index, size in enumerate(KERNELS[name].sizes()):
+            made, outputs = call_of(KERNELS[name], size)
+            found.append(Item(kernel=name, index=index, call=made, outputs=outputs))
+    return found
+
+
+def chains(grid: Sequence[Item], seed: int) -> list[list[Item]]:
+    """Kernels of like footprint together, in an order drawn by the seed; together about `CHAIN_NBYTES`."""
+    rng = np.random.default_rng(seed)
+    found: list[list[Item]] = [[]]
+    for item in sorted(grid, key=lambda i: (i.nbytes, i.kernel, i.index)):
+        if found[-1] and (sum(i.nbytes for i in found[-1]) + item.nbytes > CHAIN_NBYTES or len(found[-1]) >= 48):
+            found.append([])
+        found[-1].append(item)
+    return [[chain[k] for k in rng.permutation(len(chain))] for chain in found]
+
+
+class Chain:
+    """A chain bound to memory and code, ready to be played."""
+
+    def __init__(self, chain: Sequence[Item], seed: int) -> None:
+        self.items = list(chain)
+        rng = np.random.default_rng(seed)
+        self._arena = np.zeros(sum(i.nbytes + 2 * ALIGN for i in chain) + (1 << 12), np.uint8)
+        self._at = self._arena.ctypes.data + (-self._arena.ctypes.data % ALIGN)
+        self._blocks = []
+        function, argument, touch, words = [], [], [], []
+        for item in chain:
+            reads = [self._place(t, rng) for t in item.call.types] if item.call.reads else []
+            in_place = not item.outputs[0].size or KERNELS[item.kernel].op == "accumulate"
+            writes = reads[:1] if in_place and reads else [self._place(t, None) for t in item.outputs]
+            if KERNELS[item.kernel].op == "input":
+                reads = [self._place(t, rng) for t in item.outputs]
+            elif KERNELS[item.kernel].op in OPS:  # as hw.lower lays it out: what may overwrite an operand, does
+                for output, operand in OPS[KERNELS[item.kernel].op].aliases.items():
+                    writes[output] = reads[operand]
+            workspace = self._take(item.call.workspace)
+            self._blocks.append(block(item.call, [*reads, *writes, workspace]))
+            function.append(address(item.kernel))
+            argument.append(self._blocks[-1].ctypes.data)
+            fresh = min(item.fresh, len(reads) - 1)
+            touch.append(reads[fresh] if reads else 0)
+            words.append(item.call.types[fresh].nbytes // 8 if reads else 0)
+        self._table = [np.array(x, np.int64) for x in (function, argument, touch, words)]
+
+    def _take(self, nbytes: int) -> int:
+        at, self._at = self._at, self._at + nbytes + (-nbytes % ALIGN)
+        return at
+
+    def _place(self, t: TensorType, rng: np.random.Generator | None) -> int:
+        at = self._take(t.nbytes)
+        start = at - self._arena.ctypes.data
+        view = self._arena[start : start + t.nbytes].view(t.dtype.numpy)
+        if rng is not None and t.dtype is DType.F32:
+            view[:] = rng.standard_normal(t.size, np.float32) * np.float32(0.1)
+        return at
+
+    def play(self, rounds: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Nanoseconds, [rounds, kernels]."""
+        out = np.zeros((rounds, len(self.items)), np.int64)
+        function, argument, touch, words = self._table
+        _play(function, argument, touch, words, SYSTEM.clock_gettime, out)
+        return out
+
+
+@native
+def _play(function: Any, argument: Any, touch: Any, words: Any, clock: int, out: Any) -> None:
+    for r in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            for w in range(words[i]):
+                poke(touch[i] + 8 * w, peek(touch[i] + 8 * w))
+            start = now_ns(clock)
+            call(function[i], argument[i])
+            out[r, i] = now_ns(clock) - start
+
+
+@native
+def _empty(clock: int, out: Any) -> None:
+    for r in range(out.size):
+        start = now_ns(clock)
+        out[r] = now_ns(clock) - start
+
+
+def measure(names: Sequence[str], *, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Time the grid of these kernels for about so many seconds; yields one row a kernel and size.
+
+    Chains are visited several times, far apart, so that a slow moment of the machine does not fall on one of them alone.
+    """
+    load_families()
+    bound = [Chain(c, seed + k) for k, c in enumerate(chains(items(names), seed))]
+    clock = np.zeros(2001, np.int64)
+    _empty(SYSTEM.clock_gettime, clock)
+    timer = float(np.median(clock))
+    visits = 5
+    once = [max(float(np.median(c.play(3).sum(1))), 1.0) * 1e-9 for c in bound]
+    share = seconds / len(bound) / visits
+    seen: list[list[Any]] = [[] for _ in bound]
+    for _ in range(visits):
+        for k, c in enumerate(bound):
+            rounds = int(min(max(share / once[k], 4), 400))
+            seen[k].append(c.play(rounds + 1)[1:])  # the first round finds cold caches
+    for c, blocks in zip(bound, seen, strict=True):
+        times = np.maximum(np.concatenate(blocks).astype(float) - timer, 1.0) * 1e-9
+        for i, item in enumerate(c.items):
+            deciles = quantiles(times[:, i], n=10)
+            yield {
+                "kernel": item.kernel,
+                "size": item.index,
+                "median_s": float(np.median(times[:, i])),
+                "p10_s": deciles[0],
+                "p90_s": deciles[-1],
+                "rounds": len(times),
+            }
+
+
+def main() -> int:
+    """Read ``{"kernels", "seconds", "seed", "cpu", "start_at_ns"}``, wait for the start, and print ``{"rows", "timer_s"}``."""
+    job = json.load(sys.stdin)
+    if job["cpu"] is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {job["cpu"]})
+    list(measure(job["kernels"], seconds=0.0, seed=job["seed"]))  # loads and warms everything
+    while time.monotonic_ns() < job["start_at_ns"]:
+        time.sleep(0.001)
+    rows = list(measure(job["kernels"], seconds=job["seconds"], seed=job["seed"]))
+    json.dump({"rows": rows}, sys.stdout, allow_nan=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""The parent of a run: starts the worker processes, watches them, and gathers what they did.
+
+Workers are fresh interpreters that are handed the job as text and the shared memory as an open file. The parent computes nothing
+while they train; it looks at them some thirty times a second. When one dies it raises the abort flag, gives the others a moment,
+and kills what is left; so no process outlives `run`.
+"""
+
+import json
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+
+from graph.ir import Kind
+from graph.timeline import Record, Timeline
+from hw.lowered import Lowered
+from runtime import checkpoint
+from runtime.data.dataset import load_for
+from runtime.dist.control import Control, State, blocks_from, timer_row
+from runtime.errors import DistributedFailure, Interrupted, InvalidJob, MissingCapability, RunError
+from runtime.job import Job, build
+from runtime.measured import records
+from runtime.result import BlockResult, Probe, RunResult
+
+_LOOK_SECONDS = 0.03
+_GRACE_SECONDS = 2.0  # for the others to see the abort flag
+_STUCK_FACTOR = 3.0  # peer time-outs without a step until a worker counts as stuck
+_CODE = "import sys; sys.path.insert(0, {root!r}); from runtime.dist.worker import main; main()"
+
+
+class Progress(Protocol):
+    """Told some times a second how far the run is."""
+
+    def __call__(self, step: int, steps: int, loss: float) -> None: ...
+
+
+def run(job: Job, *, on_progress: Progress | None = None, on_phase: Callable[[str], None] | None = None) -> RunResult:
+    """Train as the job says, with one process a rank (also when there is only one).
+
+    Parameters
+    ----------
+    job : the run.
+    on_progress : called with (steps completed, steps of the job, loss of the last completed step).
+    on_phase : called with what happens now, in words: ``"compiling kernels (3 of 14)"``, ``"starting workers"``,
+        ``"training"``, ``"testing"``.
+
+    Raises
+    ------
+    DistributedFailure : a worker died or gave up; nothing is left running.
+    Interrupted : Ctrl-C; the run was saved between two steps.
+    InvalidJob, DataError, CheckpointError, MissingCapability : before anything is started.
+    """
+    began = time.monotonic()
+    tell = on_phase or (lambda phase: None)
+    _, plan, lowered = build(job)
+    job = replace(job, plan_hash=plan.hash, lowered_hash=lowered.hash, resume=_resumed(job))
+    if any(r.role != job.role for r in plan.ranks):
+        raise InvalidJob(f"worker processes play one role; the plan has {', '.join(r.name for r in plan.roles)}")
+    first_step = _first_step(job, lowered)
+    load_for(lowered, job)
+    tell("compiling kernels")
+    compile_kernels(lowered, tell)
+    compile_seconds = time.monotonic() - began
+    tell("starting workers")
+    watch = _Watch(job, lowered, first_step, on_progress, tell)
+    try:
+        watch.start()
+        watch.follow()
+        return watch.result(compile_seconds, began)
+    finally:
+        watch.close()
+
+
+def compile_kernels(lowered: Lowered, tell: Callable[[str], None] = lambda phase: None) -> None:
+    """Make every kernel that the plan calls, and the native step, ready on disk."""
+    from runtime.dist.warm import warm
+    from runtime.kernels.build import compile_all
+
+    def progress(done: int, total: int, name: str) -> None:
+        tell(f"compiling kernels ({done} of {total})")
+
+    compile_all(sorted({c.kernel for c in lowered.calls if c.kernel != "cpu.input"}), progress=progress)
+    warm()
+
+
+def _first_step(job: Job, lowered: Lowered) -> int:
+    """Where the run begins; refuses a checkpoint that it cannot go on from before anything is started."""
+    if not job.resume:
+        return 0
+    saved = checkpoint.load(Path(job.resume))
+    inputs = [v for kind in (Kind.PARAMETER, Kind.STATE) for v in lowered.graph.of_kind(kind)]
+    into = {v.name: np.empty(v.type.shape, v.type.dtype.numpy) for v in inputs}
+    checkpoint.restore(saved, into, seed=job.seed, batch=job.batch, data=job.source.name)
+    return saved.step
+
+
+def _resumed(job: Job) -> str:
+    """The checkpoint to go on from, as a file."""
+    if not job.resume:
+        return ""
+    path = Path(job.resume)
+    if path.is_dir():
+        path = checkpoint.latest(path) or checkpoint.latest(path / "checkpoints") or path
+    checkpoint.load(path)
+    return str(path)
+
+
+class _Watch:
+    """The workers of one run, and the memory that they share."""
+
+    def __init__(
+        self, job: Job, lowered: Lowered, first_step: int, on_progress: Progress | None, tell: Callable[[str], None]
+    ) -> None:
+        self.job, self.lowered, self.first_step, self.on_progress, self.tell = job, lowered, first_step, on_progress, tell
+        if not hasattr(os, "memfd_create"):
+            raise MissingCapability("worker processes share memory through memfd_create, which Linux has and this system lacks")
+        nbytes = Control(job, lowered).nbytes
+        self.fd = os.memfd_create("trainscape")
+        os.ftruncate(self.fd, nbytes)
+        self._map = mmap.mmap(self.fd, nbytes)
+        self.control = Control(job, lowered, np.frombuffer(self._map, np.uint8))
+        self.control.begin()
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.errors: list[IO[bytes]] = []
+        self.asked_to_stop = False
+        self.told, self.phase = -1, ""
+        self.moved = time.monotonic(), -1
+
+    def start(self) -> None:
+        """Start a process a rank. Each has a session of its own, so that Ctrl-C reaches the parent alone."""
+        root = str(Path(__file__).resolve().parents[2])
+        for r in range(len(self.control.ranks)):
+            errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+            self.errors.append(errors)
+            p = subprocess.Popen(
+                [sys.executable, "-c", _CODE.format(root=root)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
+                pass_fds=(self.fd,), start_new_session=True,
+            )  # fmt: skip
+            self.workers.append(p)
+            order = {"rank": r, "fd": self.fd, "nbytes": self.control.nbytes, "job": self.job.to_json()}
+            try:
+                assert p.stdin is not None
+                p.stdin.write(json.dumps(order).encode() + b"\n")
+                p.stdin.flush()  # it stays open: its end tells the worker that we are gone
+            except BrokenPipeError:
+                pass  # it died at once; `follow` sees that
+
+    # --------------------------------------------------------------------------------------------------- watching
+
+    def follow(self) -> None:
+        """Watch until all have ended well; raises when one has not, or when the user stops the run."""
+        while True:
+            try:
+                if self._look():
+                    break
+                time.sleep(_LOOK_SECONDS)
+            except KeyboardInterrupt:
+                if self.asked_to_stop or self._states() & {State.STARTING, State.COMPILING}:
+                    raise Interrupted(step=self.control.completed(self.first_step), checkpoint=self._checkpoint()) from None
+                self.asked_to_stop = True
+                self.control.put(1, "request")
+        step = self.control.report(0)["step"]
+        if self.asked_to_stop and step < self.job.steps:
+            raise Interrupted(step=step, checkpoint=self._checkpoint())
+
+    def _look(self) -> bool:
+        """One look at everybody; True: all have ended well."""
+        codes = [p.poll() for p in self.workers]
+        if any(code not in (None, 0) for code in codes):
+            raise self._failure()
+        self._report()
+        self._check_stuck()
+        return all(code == 0 for code in codes)
+
+    def _states(self) -> set[State]:
+        return {State(self.control.get("state", r)) for r in range(len(self.workers))}
+
+    def _report(self) -> None:
+        phase = {State.TRAINING: "training", State.TESTING: "testing"}.get(State(self.control.get("state", 0)), "")
+        if phase and phase != self.phase:
+            self.phase = phase
+            self.tell(phase)
+        step = self.control.completed(self.first_step)
+        if self.on_progress and step > max(self.told, self.first_step):
+            self.told = step
+            self.on_progress(
+                step, self.job.steps, float(self.control.losses(step - 1 - self.first_step, step - self.first_step)[0])
+            )
+
+    def _check_stuck(self) -> None:
+        now, step = time.monotonic(), self.control.completed(self.first_step)
+        if step != self.moved[1] or self._states() != {State.TRAINING}:
+            self.moved = now, step
+        elif now - self.moved[0] > _STUCK_FACTOR * self.job.peer_timeout:
+            slowest = min(range(len(self.workers)), key=lambda r: self.control.get("progress", r))
+            self.control.put(1, "abort")
+            reason = f"no step ended for {now - self.moved[0]:.0f} s, and it is behind the others"
+            raise DistributedFailure(rank=slowest, reason=reason, step=step, checkpoint=self._checkpoint())
+
+    def _failure(self) -> RunError:
+        """Why the run ended: let the others end too, then find who was first."""
+        dead = [r for r, p in enumerate(self.workers) if p.poll() not in (None, 0)]
+        self.control.put(1, "abort")
+        until = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < until and any(p.poll() is None for p in self.workers):
+            time.sleep(_LOOK_SECONDS)
+        own = [r for r in dead if self.control.get("state", r) != State.ABORTED]
+        own += [r for r in range(len(self.workers)) if self.control.get("state", r) == State.FAILED]
+        rank = (own or dead)[0]
+        return DistributedFailure(
+            rank=rank, reason=self._reason(rank), step=self.control.completed(self.first_step), checkpoint=self._checkpoint()
+        )
+
+    def _reason(self, rank: int) -> str:
+        code = self.workers[rank].poll()
+        if code is not None and code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        if self.control.get("state", rank) == State.FAILED:
+            return self.control.told(rank).strip()
+        self.errors[rank].seek(0)
+        said = self.errors[rank].read().decode(errors="replace").strip()
+        return f"ended with exit code {code}" + (f": {said[-2000:]}" if said else "")
+
+    def _checkpoint(self) -> Path | None:
+        return checkpoint.latest(self.job.checkpoint_folder) if self.job.checkpoint_folder else None
+
+    def close(self) -> None:
+        """End whatever is left."""
+        self.control.put(1, "abort")
+        for p in self.workers:
+            if p.poll() is None:
+                p.kill()
+        for p in self.workers:
+            if p.stdin:
+                with suppress(BrokenPipeError):
+                    p.stdin.close()
+            p.wait()
+        for e in self.errors:
+            e.close()
+        self.control.memory = None
+        with suppress(BufferError):  # somebody still looks at it: then it goes when he does
+            self._map.close()
+        os.close(self.fd)
+
+    # -------------------------------------------------------------------------------------------------- gathering
+
+    def result(self, compile_seconds: float, began: float) -> RunResult:
+        """What the shared memory holds when all have ended."""
+        c, reports = self.control, [self.control.report(r) for r in range(len(self.workers))]
+        blocks = [self._block(*b) for b in blocks_from(self.job, self.first_step)]
+        bytes_sent = c.bytes_sent()
+        checkpoint_path = reports[0]["checkpoint"]
+        return RunResult(
+            first_step=self.first_step,
+            steps=self.job.steps,
+            losses=tuple(c.losses(0, self.job.steps - self.first_step).tolist()) if c.losses_per_step else (),
+            blocks=tuple(blocks),
+            timeline=self._timeline(),
+            bytes_sent=bytes_sent,
+            bytes_sent_total=sum(bytes_sent.values()),
+            memory_peak_bytes=tuple(int(x["memory"]) for x in reports),
+            lane_bytes=c.lane_bytes,
+            accuracy=reports[0]["accuracy"],
+            held_out=int(reports[0]["held_out"]),
+            checkpoint=Path(checkpoint_path) if checkpoint_path else None,
+            probes=tuple(self._probes(r) for r in range(len(self.workers))) if self.job.probe else (),
+            cpus=tuple(c.get("cpu", r) for r in range(len(self.workers))),
+            compile_seconds=compile_seconds,
+            wall_seconds=time.monotonic() - began,
+            plan_hash=self.job.plan_hash,
+            lowered_hash=self.job.lowered_hash,
+        )
+
+    def _everyone(self, field: str) -> Any:
+        return np.stack([self.control.view(field, r) for r in range(len(self.workers))])
+
+    def _block(self, k: int, first: int, last: int) -> BlockResult:
+        began = int(self._everyone("began")[:, k].max())
+        ends = self._everyone("ends")[:, first - self.first_step : last - self.first_step].max(axis=0)
+        step_seconds = np.diff(np.concatenate([[began], ends])) * 1e-9
+        return BlockResult(
+            first=first, steps=last - first, timed=self.job.blocks[k].timed, seconds=float(ends[-1] - began) * 1e-9,
+            step_seconds=tuple(map(float, step_seconds)),
+        )  # fmt: skip
+
+    def _probes(self, r: int) -> tuple[Probe, ...]:
+        blocks = [0, *(k + 1 for k, _, _ in blocks_from(self.job, self.first_step))]
+        return tuple(Probe(arithmetic=float(a), copy=float(b)) for a, b in self.control.view("probes", r)[blocks])
+
+    def _timeline(self) -> Timeline:
+        """All timed blocks; the clock's zero is the first barrier of the run."""
+        found: list[Record] = []
+        parts = list(blocks_from(self.job, self.first_step))
+        origin = int(self._everyone("began")[:, parts[0][0]].min()) if parts else 0
+        for k, first, last in parts:
+            if self.job.blocks[k].timed:
+                row = timer_row(self.job, k) + first - sum(b.steps for b in self.job.blocks[:k])
+                for r, rank in enumerate(self.control.ranks):
+                    stamps = self.control.view("timers", r)[row : row + last - first]
+                    found += records(self.lowered, rank, first, stamps, origin)
+        return Timeline(sorted(found, key=lambda r: r.end), plan_hash=self.job.plan_hash, source="measured")

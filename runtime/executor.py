@@ -1,0 +1,323 @@
+"""The executor of one rank: an arena, kernel calls bound to it, and many steps in one native call.
+
+A step allocates nothing and returns to the interpreter only when asked to. The order of things in making one:
+reserve the arena (no page is touched), bind, `touch`; so what the arena takes can be seen in the process's own counters.
+"""
+
+import math
+import mmap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graph.ir import Kind, Phase
+from graph.parallel.plan import Do, Rank, Ref
+from graph.record import record
+from hw.kernels.record import Call
+from hw.lowered import Lowered
+from runtime.data.dataset import Dataset
+from runtime.data.stage import InputStage
+from runtime.errors import InvalidJob, StepFailed
+from runtime.native import SYSTEM, call, native
+from runtime.scheduler import WORDS, Outcome, Word, play
+from runtime.table import Row, Table, Wire, WirePlace
+
+Array = npt.NDArray[Any]
+FOREVER = 1 << 62
+
+
+@record
+class Board:
+    """Addresses of what a rank shares with its parent: flags that it obeys, numbers that it reports.
+
+    Parameters
+    ----------
+    abort : i64; not 0: end at once.
+    request : i64 that only the first rank looks at; not 0: choose a step to stop at. 0 instead of an address: do not look.
+    stop_at : i64: the step before which all stop.
+    progress : i64: steps completed.
+    losses : f32[steps, losses of a step].
+    ends : i64[steps]: nanoseconds at which each step ended.
+    """
+
+    abort: int
+    request: int
+    stop_at: int
+    progress: int
+    losses: int
+    ends: int
+
+
+class LocalBoard:
+    """A board for an executor that is alone in its process.
+
+    Parameters
+    ----------
+    steps : how many steps it has room for.
+    losses : losses of a step.
+    """
+
+    def __init__(self, steps: int, losses: int) -> None:
+        self.words = np.zeros(4 * 8, np.int64)
+        self.words[16] = FOREVER
+        self.losses, self.ends = np.zeros((steps, losses), np.float32), np.zeros(steps, np.int64)
+
+    @property
+    def board(self) -> Board:
+        at = int(self.words.ctypes.data)
+        return Board(
+            abort=at, request=at + 64, stop_at=at + 128, progress=at + 192,
+            losses=int(self.losses.ctypes.data), ends=int(self.ends.ctypes.data),
+        )  # fmt: skip
+
+
+@native
+def _run(functions: npt.NDArray[np.int64], arguments: npt.NDArray[np.int64]) -> None:
+    for k in range(functions.size):
+        call(functions[k], arguments[k])
+
+
+class Executor:
+    """Runs one rank of a lowered plan.
+
+    Parameters
+    ----------
+    lowered : what to run.
+    rank : as whom.
+    stage : where the batches come from; None when the plan has no input action.
+    wires : where this rank's wires lie.
+    batch : samples of a step over all ranks, for the counter ``"sample"``.
+    peer_timeout : seconds to wait for a letter or a batch.
+    """
+
+    def __init__(
+        self, lowered: Lowered, rank: Rank, *, stage: InputStage | None = None, wires: Mapping[Wire, WirePlace] | None = None,
+        batch: int = 0, peer_timeout: float = 30.0,
+    ) -> None:  # fmt: skip
+        self.lowered, self.plan, self.rank, self.stage = lowered, lowered.plan, rank, stage
+        self.arena_nbytes = max(lowered.layout.nbytes, 1)
+        self._memory = mmap.mmap(-1, self.arena_nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._bytes = np.frombuffer(self._memory, np.uint8)
+        self.arena = int(self._bytes.ctypes.data)
+        self._blocks: list[npt.NDArray[np.int64]] = []
+        self._made: dict[tuple[Any, ...], Row] = {}
+        loss = lowered.graph.outputs.get("loss")
+        self._loss = loss if loss in lowered.layout.values else None
+        self.table = Table(self.plan, rank, rows=self._rows, place=self._place, wires=wires or {}, loss=self._loss_of)
+        self.next_step = 0
+        self.words = np.zeros(WORDS, np.int64)
+        self._set_words(peer_timeout)
+        self._samples(batch)
+        self.local = LocalBoard(1, self.table.losses)
+        self._arguments = self.table.arguments()
+
+    # ------------------------------------------------------------------------------------------------------- memory
+
+    def touch(self) -> None:
+        """Clear the arena, so that every page of it is there; counters are set, parameters and state are zero."""
+        self._bytes[:] = 0
+        for value, samples in self._first_samples.items():
+            at = self.lowered.layout.values[value]
+            for m, first in enumerate(samples):
+                self._bytes[at + 64 * m : at + 64 * m + 8].view(np.int64)[0] = first
+
+    def array(self, value: str, *, slot: int = 0) -> Array:
+        """A view of a value in the arena, by name. Intermediates share memory: look at them at once.
+
+        A value of micro-batch m that has a place of its own (loss, sample) is found with ``slot=m``.
+        """
+        v, layout, graph = value, self.lowered.layout, self.lowered.graph
+        while v in layout.views:
+            v = layout.views[v]
+        if v in layout.values:
+            at = layout.values[v] + (64 * slot if v in layout.per_micro_batch else 0)
+        else:
+            buffer, inside = self._buffer_of(v)
+            at = layout.buffers[buffer, slot] + inside
+        t = graph.type_of(value)
+        return self._bytes[at : at + t.nbytes].view(t.dtype.numpy).reshape(t.shape)
+
+    def buffer(self, name: str, slot: int = 0) -> Array:
+        """A view of a slot of a buffer as f32 (as bytes, when it holds mixed types)."""
+        b, at = self.plan.buffer(self.rank, name), self.lowered.layout.buffers[name, slot]
+        found = self._bytes[at : at + b.size * b.itemsize]
+        return found.view(np.float32) if b.itemsize == 4 else found
+
+    def persistent(self) -> dict[str, Array]:
+        """Views of all parameters and state, by name: what a checkpoint holds."""
+        return {v.name: self.array(v.name) for kind in (Kind.PARAMETER, Kind.STATE) for v in self.lowered.graph.of_kind(kind)}
+
+    def load(self, values: Mapping[str, Array]) -> None:
+        """Set parameters or state by name."""
+        for name, a in values.items():
+            self.array(name)[...] = a
+
+    # -------------------------------------------------------------------------------------------------------- steps
+
+    def play(self, first: int, last: int, *, board: Board, origin: int = 0, timers: int = 0) -> Outcome:
+        """Play the steps ``first <= step < last`` in one native call.
+
+        Parameters
+        ----------
+        board : where flags are read and numbers are left.
+        origin : the step to which the first of the board's losses and ends belongs.
+        timers : address of i64[last - first, leaves, 3] for (ready, start, end) of each leaf, or 0.
+
+        Raises
+        ------
+        StepFailed : the step could not go on; says at which action. An abort and a stop are returned, not raised.
+        """
+        w = self.words
+        w[Word.ABORT], w[Word.REQUEST], w[Word.STOP_AT], w[Word.PROGRESS] = (
+            board.abort,
+            board.request,
+            board.stop_at,
+            board.progress,
+        )
+        w[Word.LOSSES], w[Word.ENDS], w[Word.ORIGIN], w[Word.TIMERS] = board.losses, board.ends, origin, timers
+        outcome = Outcome(play(first, last, w, *self._arguments))
+        if outcome in (Outcome.TIMED_OUT, Outcome.OUT_OF_STEP, Outcome.NO_INPUT):
+            self._fail(outcome)
+        self.next_step = last if outcome is Outcome.DONE else int(w[Word.AT_STEP])
+        return outcome
+
+    def step(self) -> float:
+        """Play the next step, alone in this process; returns the loss of this rank's samples."""
+        self.play(self.next_step, self.next_step + 1, board=self.local.board, origin=self.next_step)
+        return math.fsum(map(float, self.local.losses[0]))
+
+    def _fail(self, outcome: Outcome) -> None:
+        step, at = int(self.words[Word.AT_STEP]), self.table.name(int(self.words[Word.AT_ACTION]))
+        if outcome is Outcome.NO_INPUT and self.stage is not None:
+            raise self.stage.failure()
+        if outcome is Outcome.TIMED_OUT:
+            raise StepFailed(
+                f"{self.rank}: step {step}: nothing could go on for {self.words[Word.TIMEOUT_NS] / 1e9:g} s, waiting at {at}"
+            )
+        raise StepFailed(f"{self.rank}: step {step}: the letter that came at {at} is not the one that the plan says")
+
+    # ---------------------------------------------------------------------------------------------------- accuracy
+
+    def accuracy(self, data: Dataset) -> float:
+        """Fraction of samples whose largest logit is that of their label; dropout is off. Uses the arena, between steps."""
+        dos = [a.ins for a in self.table.leaves if isinstance(a.ins, Do)]
+        logits, rows, data_ref = self.lowered.graph.outputs["logits"], list[Row](), self._data_ref(dos)
+        target: str | None = self._root(logits)
+        for do in dos:
+            for c in self.lowered.segments[do.kernel]:
+                if c.phase is Phase.FORWARD and c.nodes and target is not None:
+                    rows.append(self._row(do, _without_dropout(c)))
+                    if target in map(self._root, c.writes):
+                        target = None  # later calls might overwrite it
+        functions, arguments = np.array([[r.function, r.argument] for r in rows], np.int64).T.copy()
+        x, labels = self._fields(data_ref)
+        size, right = labels.size, 0
+        pixels = data.images.reshape(len(data), -1)
+        for first in range(0, len(data), size):
+            which = np.arange(first, first + size) % len(data)
+            x.reshape(size, -1)[...] = pixels[which] * np.float32(data.scale)
+            labels[...] = data.labels[which]
+            _run(functions, arguments)
+            found = self.array(logits).argmax(axis=-1)[: len(data) - first]
+            right += int((found == data.labels[which][: len(found)]).sum())
+        return right / len(data)
+
+    # ----------------------------------------------------------------------------------------------------- binding
+
+    def _rows(self, do: Do) -> Sequence[Row]:
+        return [self._row(do, c) for c in self.lowered.segments[do.kernel]]
+
+    def _row(self, do: Do, c: Call) -> Row:
+        from runtime.kernels.table import address, block
+
+        offset, base = self.lowered.offset, self.arena
+        reads, writes = ([base + offset(do, v) for v in names] for names in (c.reads, c.writes))
+        key = (c.kernel, c.nodes, repr(sorted(c.attrs.items())), *reads, *writes)
+        if key not in self._made:
+            made = block(c, [*reads, *writes, base + self.lowered.layout.workspace])
+            self._blocks.append(made)
+            self._made[key] = Row(function=address(c.kernel), argument=int(made.ctypes.data))
+        return self._made[key]
+
+    def _place(self, ref: Ref) -> int:
+        buffer, slot, _, _ = self.plan.key(self.rank, ref)
+        first, _ = self.plan.extent(self.rank, ref)
+        return self.arena + self.lowered.layout.buffers[buffer, slot] + first * self.plan.buffer(self.rank, buffer).itemsize
+
+    def _loss_of(self, do: Do) -> int:
+        if self._loss is None or not any(self._loss in c.writes for c in self.lowered.segments[do.kernel]):
+            return 0
+        return self.arena + self.lowered.offset(do, self._loss)
+
+    def _root(self, value: str) -> str:
+        while value in self.lowered.layout.views:
+            value = self.lowered.layout.views[value]
+        return value
+
+    def _buffer_of(self, value: str) -> tuple[str, int]:
+        """(buffer that holds a value, its offset in a slot)."""
+        for name, b in self.plan.role[self.rank.role].buffers.items():
+            at = 0
+            for v in b.values:
+                if v == value:
+                    return name, at
+                at += self.lowered.graph.type_of(v).nbytes
+                at += -at % 64 if b.kind == "data" else 0
+        raise InvalidJob(f"no value {value!r} in the arena of {self.rank}")
+
+    def _data_ref(self, dos: Sequence[Do]) -> Ref:
+        for do in dos:
+            if do.kernel == "input":
+                return do.writes[0]
+        raise InvalidJob(f"{self.rank} has no input action, so there is nothing to test it with")
+
+    def _fields(self, ref: Ref) -> tuple[Array, Array]:
+        """Samples and labels in the data buffer that `ref` names."""
+        slot = self.plan.key(self.rank, ref)[1]
+        return self.array("x", slot=slot), self.array("labels", slot=slot)
+
+    # ------------------------------------------------------------------------------------------------------- words
+
+    def _set_words(self, peer_timeout: float) -> None:
+        w, counters, layout = self.words, self.lowered.counters, self.lowered.layout
+        w[Word.LOSSES_PER_STEP], w[Word.SLOTS] = self.table.losses, self.plan.slots
+        w[Word.STEP] = self.arena + layout.values["step"] if "step" in counters else 0
+        w[Word.TIMEOUT_NS] = int(peer_timeout * 1e9)
+        w[Word.CLOCK], w[Word.YIELD] = SYSTEM.clock_gettime, SYSTEM.sched_yield
+        if self.stage is not None:
+            s = self.stage
+            w[Word.FILLED], w[Word.USED], w[Word.RING], w[Word.RING_SLOTS], w[Word.RING_STRIDE] = (
+                s.filled,
+                s.used,
+                s.ring,
+                s.slots,
+                s.stride,
+            )
+
+    def _samples(self, batch: int) -> None:
+        """The number of each micro-batch's first sample within the step: the same in however many workers a step is cut."""
+        self._first_samples: dict[str, list[int]] = {}
+        if "sample" in self.lowered.counters:
+            axes = tuple(self.plan.role[self.rank.role].axes)
+            i, n = self.plan.index(self.rank, axes)
+            micro = max(self.table.losses, 1)
+            size = batch // (n * micro)
+            self._first_samples["sample"] = [(i * micro + m) * size for m in range(micro)]
+
+
+def data_layout(lowered: Lowered) -> tuple[dict[str, int], int]:
+    """(value -> offset in a slot of the data buffer, bytes of a slot)."""
+    b = lowered.plan.role[lowered.role].buffers["data"]
+    at, found = 0, {}
+    for v in b.values:
+        found[v] = at
+        at += lowered.graph.type_of(v).nbytes
+        at += -at % 64
+    return found, b.size * b.itemsize
+
+
+def _without_dropout(c: Call) -> Call:
+    return replace(c, attrs={**c.attrs, "rate": 0.0}) if c.kernel.split(".")[1] == "dropout" else c

@@ -1,0 +1,164 @@
+"""What a run is: all that a worker process needs, as one JSON document. Workers rebuild graph, plan and lowering from it.
+
+Graph, plan and lowering are deterministic, so they travel as text and parameters, and every worker compares its hashes with
+those of the process that made the job. Nothing is pickled.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any
+
+from graph.ir import Graph
+from graph.parallel.plan import Plan
+from graph.record import record
+from hw.lowered import Lowered
+from runtime.errors import InvalidJob
+
+SCHEMA = "trainscape.job/1"
+
+
+@record
+class Source:
+    """Where the samples come from.
+
+    Parameters
+    ----------
+    name : ``"digits"`` (shipped), ``"idx"`` (MNIST's format), ``"cifar10"`` (binary version), ``"synthetic"`` (noise of the
+        model's shape, for timing).
+    path : folder with the files; empty for the shipped and the synthetic ones.
+    held_out : fraction of the samples set aside for accuracy, where the files do not say it.
+    """
+
+    name: str = "digits"
+    path: str = ""
+    held_out: float = 0.2
+
+
+@record
+class Block:
+    """Steps between two barriers: all workers begin a block together.
+
+    Parameters
+    ----------
+    steps : how many.
+    timed : record ready, start and end of every action. That costs time: compare steps of blocks that are not timed.
+    """
+
+    steps: int
+    timed: bool = False
+
+
+@record
+class Checkpoints:
+    """When the run is saved: at its start and end, when interrupted, and in between.
+
+    Parameters
+    ----------
+    every : steps between checkpoints; 0: none in between.
+    keep : how many of the newest stay.
+    """
+
+    every: int = 0
+    keep: int = 3
+
+
+@record
+class Job:
+    """A training run.
+
+    Parameters
+    ----------
+    graph : text form (`graph.text`) of the training graph of one micro-batch of one worker.
+    strategy : name of a parallel strategy.
+    params : its parameters, e.g. ``{"ranks": 2, "steps": 400, "micro_batches": 1, "bucket_bytes": 65536}``.
+    role : which of the plan's roles the worker processes play.
+    platform : of the kernels.
+    algorithms : operator -> algorithm, where `hw.lower` shall not choose.
+    source : the data.
+    batch : samples in a step, over all workers and micro-batches.
+    seed : of parameters, order of samples, and dropout.
+    blocks : the steps, in blocks; empty blocks are refused.
+    checkpoints : when to save; None: never.
+    folder : the run folder; empty: nothing is written.
+    resume : file of the checkpoint to go on from; its step counts towards `steps`. Empty: from the beginning.
+    evaluate : measure the accuracy on the held-out samples at the end.
+    probe : run the arithmetic and copy probes before the first block and after each.
+    pin : worker r keeps to the r-th core that this process may use, where there are enough.
+    peer_timeout : seconds a worker waits for a letter or a batch before it gives up.
+    plan_hash, lowered_hash : what the maker of the job built; empty: not compared.
+    """
+
+    graph: str
+    strategy: str = "data_parallel"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    role: str = "worker"
+    platform: str = "cpu"
+    algorithms: Mapping[str, str] = field(default_factory=dict)
+    source: Source = Source()
+    batch: int
+    seed: int = 0
+    blocks: tuple[Block, ...]
+    checkpoints: Checkpoints | None = None
+    folder: str = ""
+    resume: str = ""
+    evaluate: bool = True
+    probe: bool = False
+    pin: bool = True
+    peer_timeout: float = 30.0
+    plan_hash: str = ""
+    lowered_hash: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.blocks or any(b.steps < 1 for b in self.blocks):
+            raise InvalidJob(f"a job needs blocks of at least one step each, got {[b.steps for b in self.blocks]}")
+        if self.batch < 1:
+            raise InvalidJob(f"batch must be at least 1, got {self.batch}")
+        if self.checkpoints and not self.folder:
+            raise InvalidJob("a job with checkpoints needs a run folder")
+
+    @property
+    def steps(self) -> int:
+        """Steps of all blocks: the step at which the run ends when it is not resumed."""
+        return sum(b.steps for b in self.blocks)
+
+    @property
+    def checkpoint_folder(self) -> Path | None:
+        """Where checkpoints lie."""
+        return Path(self.folder) / "checkpoints" if self.checkpoints else None
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Job":
+        """The inverse of `to_json`; raises `InvalidJob`."""
+        try:
+            d = json.loads(text)
+            if d.pop("schema", None) != SCHEMA:
+                raise InvalidJob(f"not a job: its schema is not {SCHEMA!r}")
+            d["source"] = Source(**d["source"])
+            d["blocks"] = tuple(Block(**b) for b in d["blocks"])
+            d["checkpoints"] = Checkpoints(**d["checkpoints"]) if d["checkpoints"] else None
+            return cls(**d)
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise InvalidJob(f"not a job: {e}") from e
+
+
+def build(job: Job) -> tuple[Graph, Plan, Lowered]:
+    """Graph, plan and lowering of a job; raises `InvalidJob` when they are not those of its maker."""
+    from graph.parallel.strategies import STRATEGIES
+    from graph.text import from_text
+    from hw.kernels.record import Platform
+    from hw.lower import lower
+
+    graph = from_text(job.graph)
+    plan = STRATEGIES[job.strategy](graph, **job.params)
+    if job.plan_hash and job.plan_hash != plan.hash:
+        raise InvalidJob(f"the job was made for plan {job.plan_hash}, here its parameters give plan {plan.hash}")
+    lowered = lower(graph, plan, job.role, Platform(job.platform), algorithms=job.algorithms)
+    if job.lowered_hash and job.lowered_hash != lowered.hash:
+        raise InvalidJob(f"the job was lowered to {job.lowered_hash}, here it lowers to {lowered.hash}")
+    return graph, plan, lowered

@@ -1,0 +1,272 @@
+"""Convolution of NHWC images with HWIO kernels, and its gradients, on the register tile. No column matrix in the forward pass.
+
+Forward: a tile's rows are output pixels of a group of images, anywhere (their offsets are a table in the argument block); it
+reduces over kernel rows (blocks) and ``kw * ic`` contiguous floats of an image row (steps). Weight gradient: rows are
+weights, the reduction runs over output rows of the group (blocks) and their pixels (steps). Input gradient: either
+``col2im`` (any stride): columns = dy @ transposed weights, then each input pixel gathers its taps; or ``flip`` (stride 1): the
+forward kernel on padded dy with flipped weights. Cuts and groups: `hw.kernels.tiling`.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from hw.kernels.record import Call
+from hw.kernels.tiling import (
+    TOGETHER,
+    ConvCut,
+    aligned_to,
+    flipped_cut,
+    forward_cut,
+    forward_workspace,
+    input_cut,
+    input_workspace,
+    panel_width,
+    weight_cut,
+    weight_workspace,
+)
+from runtime.errors import RunError
+from runtime.kernels.cpu.matmul import epilogue_flags, tile_rows
+from runtime.kernels.cpu.tile import ACCUMULATE, BIAS, call_panel, call_transpose, copy_rows
+from runtime.kernels.emit import GEOMETRY, LANES, call_address, words
+from runtime.kernels.mathematics import inlined
+from runtime.kernels.simd import first_lanes, get_int, load_masked, mask_if, splat, store_masked, zero_bytes
+from runtime.kernels.table import address, kernel
+
+_ZERO = np.float32(0)
+
+
+def _pixel_rows(cut: ConvCut) -> list[int]:
+    """Offset of the first tap of every output pixel of a group."""
+    return [
+        ((g * cut.hp + y * cut.stride) * cut.wp + x * cut.stride) * cut.ic
+        for g, y, x in product(range(cut.group), range(cut.oh), range(cut.ow))
+    ]
+
+
+@inlined
+def _pad(to, x, images, h, w, ic, pad_y, pad_x):
+    """Copy images into the middle of the padded ones; the border is zero already."""
+    row, padded_row = w * ic, (w + 2 * pad_x) * ic
+    for g in range(images):
+        at = to + 4 * ((g * (h + 2 * pad_y) + pad_y) * padded_row + pad_x * ic)
+        copy_rows(at, padded_row, x + 4 * g * h * row, row, h, row)
+
+
+def _panels(cut: ConvCut) -> tuple[int, int]:
+    """Columns of a panel, and of the last panel."""
+    pw = panel_width(cut.oc, GEOMETRY)
+    return pw, cut.oc % pw or pw
+
+
+def _forward_block(cut: ConvCut, x: int, w: int, bias: int, y: int, workspace: int, flags: int) -> list[int]:
+    images, panels = forward_workspace(cut, GEOMETRY)
+    pw, last = _panels(cut)
+    head = [address("helper.panel"), x, w, bias, y, workspace, workspace + 4 * images, int(panels > 0), flags]
+    head += [cut.b, cut.h, cut.w, cut.ic, cut.kh, cut.kw, cut.oc, cut.pad_y, cut.pad_x, cut.pixels, cut.group, pw]
+    line = cut.kw * cut.ic  # weights of one kernel row and output channel
+    tables = [ky * width for width in (cut.wp * cut.ic, line * cut.oc, line * last, line * pw) for ky in range(cut.kh)]
+    return head + tables + _pixel_rows(cut)
+
+
+def _pack_forward(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
+    flags = epilogue_flags(call)
+    x, w, *rest = ptrs
+    y, workspace = rest[-2:]
+    return _forward_block(forward_cut(call.types, call.attrs), x, w, rest[0] if flags & BIAS else 0, y, workspace, flags)
+
+
+_FORWARD = 21
+_read_forward, _read_more = words(15), words(_FORWARD - 15)
+
+
+@kernel("cpu.conv2d.direct", pack=_pack_forward)
+def conv2d(p):
+    """Behind the fixed words: offsets of the kernel's rows in an image, the weights, the last and other panels; of pixels."""
+    f, x, weights, bias, y, images, panels, split, flags, b, h, w, ic, kh, kw = _read_forward(p)
+    oc, pad_y, pad_x, pixels, group, pw = _read_more(p + 8 * 15)
+    at_a = p + 8 * _FORWARD
+    at_b, at_last, at_panel, rows = at_a + 8 * kh, at_a + 16 * kh, at_a + 24 * kh, at_a + 32 * kh
+    taps, size = kw * ic, h * w * ic
+    padded = (h + 2 * pad_y) * (w + 2 * pad_x) * ic
+    if split:
+        for j0 in range(0, oc, pw):
+            wide = min(pw, oc - j0)
+            copy_rows(panels + 4 * j0 * kh * taps, wide, weights + 4 * j0, oc, kh * taps, wide)
+    if padded != size:
+        zero_bytes(images, 4 * padded * min(group, b))
+    for g0 in range(0, b, group):
+        n = min(group, b - g0)
+        source = x + 4 * g0 * size
+        if padded != size:
+            _pad(images, source, n, h, w, ic, pad_y, pad_x)
+            source = images
+        for j0 in range(0, oc, pw):
+            wide = min(pw, oc - j0)
+            to, above = y + 4 * (g0 * pixels * oc + j0), bias + 4 * j0
+            at, table, ld = weights + 4 * j0, at_b, oc
+            if split:
+                at, table, ld = panels + 4 * j0 * kh * taps, at_panel if wide == pw else at_last, wide
+            call_panel(f, n * pixels, wide, kh, taps, source, rows, 1, 0, 1, at_a, at, table, ld, to, oc, flags, above)
+
+
+def _pack_weight(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
+    cut = weight_cut(call.types, call.attrs)
+    x, dy, dw, workspace = ptrs
+    images, panel = weight_workspace(cut, GEOMETRY)
+    pw, last = _panels(cut)
+    head = [address("helper.panel"), x, dy, dw, workspace, workspace + 4 * images, int(panel > 0)]
+    head += [cut.b, cut.h, cut.w, cut.ic, cut.taps, cut.oc, cut.stride, cut.pad_y, cut.pad_x, cut.oh, cut.ow, cut.group, pw]
+    lines = list(product(range(cut.group), range(cut.oh)))
+    at_a = [(g * cut.hp + y * cut.stride) * cut.wp * cut.ic for g, y in lines]
+    at_b = [(g * cut.oh + y) * cut.ow * ld for ld in (cut.oc, last, pw) for g, y in lines]
+    rows = [(ky * cut.wp + kx) * cut.ic + c for ky, kx, c in product(range(cut.kh), range(cut.kw), range(cut.ic))]
+    return head + at_a + at_b + rows
+
+
+_WEIGHT = 20
+_read_weight = words(_WEIGHT)
+
+
+@kernel("cpu.conv2d_grad_weight.direct", pack=_pack_weight)
+def conv2d_grad_weight(p):
+    """Behind the fixed words: offsets of output rows in the images, in dy, in its last and other panels; offsets of weights."""
+    f, x, dy, dw, images, panel, split, b, h, w, ic, taps, oc, stride, pad_y, pad_x, oh, ow, group, pw = _read_weight(p)
+    lines = group * oh
+    at_a = p + 8 * _WEIGHT
+    at_b, at_last, at_panel, rows = at_a + 8 * lines, at_a + 16 * lines, at_a + 24 * lines, at_a + 32 * lines
+    size, padded, pixels = h * w * ic, (h + 2 * pad_y) * (w + 2 * pad_x) * ic, oh * ow
+    if b * pixels == 0:
+        zero_bytes(dw, 4 * taps * oc)
+        return
+    if padded != size:
+        zero_bytes(images, 4 * padded * min(group, b))
+    for g0 in range(0, b, group):
+        n = min(group, b - g0)
+        flags = ACCUMULATE if g0 else 0
+        source, grad = x + 4 * g0 * size, dy + 4 * g0 * pixels * oc
+        if padded != size:
+            _pad(images, source, n, h, w, ic, pad_y, pad_x)
+            source = images
+        for j0 in range(0, oc, pw):
+            wide = min(pw, oc - j0)
+            at, table, ld = grad + 4 * j0, at_b, oc
+            if split:
+                copy_rows(panel, wide, at, oc, n * pixels, wide)
+                at, table, ld = panel, at_panel if wide == pw else at_last, wide
+            call_panel(f, taps, wide, n * oh, ow, source, rows, 1, 0, stride * ic, at_a, at, table, ld, dw + 4 * j0, oc, flags, 0)
+
+
+def _lines(cut: ConvCut) -> list[int]:
+    """For each row of an image: how many kernel rows reach it, and the byte offset in columns of the first of them."""
+    found: list[int] = []
+    for y in range(cut.h):
+        reach = [k for k in range(cut.kh) if _place(y, k, cut.pad_y, cut.stride, cut.oh) >= 0]
+        found += [len(reach), 4 * _at(cut, _place(y, reach[0], cut.pad_y, cut.stride, cut.oh), reach[0]) if reach else 0]
+    return found
+
+
+def _place(at: int, tap: int, pad: int, stride: int, out: int) -> int:
+    """The output place from which a tap reaches input place `at`, or -1."""
+    place, rest = divmod(at + pad - tap, stride)
+    return place if rest == 0 and 0 <= place < out else -1
+
+
+def _at(cut: ConvCut, line: int, ky: int) -> int:
+    return line * cut.ow * cut.taps + ky * cut.kw * cut.ic
+
+
+def _reach(cut: ConvCut) -> list[int]:
+    """For each pixel of a row (rounded up to `TOGETHER`) and each kernel column: byte offset in a line of columns, or -1."""
+    found = []
+    for x, kx in product(range(aligned_to(cut.w, TOGETHER)), range(cut.kw)):
+        place = _place(x, kx, cut.pad_x, cut.stride, cut.ow) if x < cut.w else -1
+        found.append(4 * (place * cut.taps + kx * cut.ic) if place >= 0 else -1)
+    return found
+
+
+def _pack_columns(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
+    cut = input_cut(call.types, call.attrs)
+    dy, w, dx, workspace = ptrs
+    turned, _ = input_workspace(cut)
+    head = [address("helper.panel"), address("helper.transpose"), dy, w, dx, workspace, workspace + 4 * turned]
+    head += [cut.b, cut.h, cut.w, cut.ic, cut.kw, cut.taps, cut.oc, cut.pixels, cut.group, panel_width(cut.taps, GEOMETRY)]
+    step = 4 * (_at(cut, -1, 0) + _at(cut, 0, cut.stride))
+    lines = _lines(cut)
+    return [*head, step, _COLUMNS + len(lines) + len(tile_rows(0)), 0, *lines, *tile_rows(cut.oc), *_reach(cut)]
+
+
+_COLUMNS = 20
+_read_columns = words(_COLUMNS)
+
+
+@inlined
+def _gather(dx, columns, h, w, ic, kw, lines, reach, step):
+    """One image, four pixels at a time: each adds up what its taps hold, kernel row by kernel row."""
+    for y in range(h):
+        ny, first = get_int(lines + 16 * y), columns + get_int(lines + 16 * y + 8)
+        for x in range(0, w, 4):
+            for c in range(0, ic, LANES):
+                m = first_lanes(ic - c)
+                t0 = splat(_ZERO)
+                t1, t2, t3 = t0, t0, t0
+                line = first + 4 * c
+                for _ in range(ny):
+                    at = reach + 8 * x * kw
+                    for _ in range(kw):
+                        o0, o1, o2, o3 = get_int(at), get_int(at + 8 * kw), get_int(at + 16 * kw), get_int(at + 24 * kw)
+                        t0 = t0 + load_masked(line + o0, mask_if(m, o0 >= 0))
+                        t1 = t1 + load_masked(line + o1, mask_if(m, o1 >= 0))
+                        t2 = t2 + load_masked(line + o2, mask_if(m, o2 >= 0))
+                        t3 = t3 + load_masked(line + o3, mask_if(m, o3 >= 0))
+                        at += 8
+                    line += step
+                to = dx + 4 * ((y * w + x) * ic + c)
+                store_masked(to, t0, m)
+                store_masked(to + 4 * ic, t1, mask_if(m, x + 1 < w))
+                store_masked(to + 8 * ic, t2, mask_if(m, x + 2 < w))
+                store_masked(to + 12 * ic, t3, mask_if(m, x + 3 < w))
+
+
+@kernel("cpu.conv2d_grad_input.col2im", pack=_pack_columns)
+def conv2d_grad_input_columns(p):
+    """The last fixed word is a table of one zero; then lines, then the row offsets of a tile, then reach."""
+    f, turn, dy, weights, dx, turned, columns, b, h, w, ic, kw, taps, oc, pixels, group, pw, step, reach, _ = _read_columns(p)
+    zero, lines = p + 8 * (_COLUMNS - 1), p + 8 * _COLUMNS
+    rows = lines + 16 * h
+    call_transpose(turn, weights, oc, taps, oc, turned, taps)
+    for g0 in range(0, b, group):
+        n = min(group, b - g0)
+        grad = dy + 4 * g0 * pixels * oc
+        for j0 in range(0, taps, pw):
+            wide = min(pw, taps - j0)
+            at, to = turned + 4 * j0, columns + 4 * j0
+            call_panel(f, n * pixels, wide, 1, oc, grad, rows, 0, oc, 1, zero, at, zero, taps, to, taps, 0, 0)
+        for g in range(n):
+            _gather(dx + 4 * (g0 + g) * h * w * ic, columns + 4 * g * pixels * taps, h, w, ic, kw, lines, p + 8 * reach, step)
+
+
+def _pack_flip(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
+    cut = flipped_cut(call.types, call.attrs)
+    if cut is None:
+        raise RunError(f"{call.kernel} wants stride 1 and a pad below the kernel's extent; take algorithm 'col2im'")
+    dy, w, dx, workspace = ptrs
+    flipped = workspace + 4 * sum(forward_workspace(cut, GEOMETRY))
+    head = [address("helper.transpose"), address("cpu.conv2d.direct"), w, flipped, cut.kh * cut.kw, cut.oc, cut.ic]
+    return head + _forward_block(cut, dy, flipped, 0, dx, workspace, 0)
+
+
+_FLIP = 7
+_read_flip = words(_FLIP)
+
+
+@kernel("cpu.conv2d_grad_input.flip", pack=_pack_flip)
+def conv2d_grad_input_flip(p):
+    """Flipped, turned weights go behind the forward kernel's workspace; its argument block follows the fixed words."""
+    turn, forward, weights, flipped, places, ic, oc = _read_flip(p)
+    for k in range(places):
+        call_transpose(turn, weights + 4 * (places - 1 - k) * ic * oc, oc, ic, oc, flipped + 4 * k * ic * oc, ic)
+    call_address(forward, p + 8 * _FLIP)

@@ -1,0 +1,128 @@
+"""`train`: real workers, run folders, resuming, deadlines; and what a run that fails says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import CheckpointError, DistributedFailure, Interrupted
+from trainscape.build import Built
+from trainscape.errors import TimedOut
+from trainscape.load import load_text
+from trainscape.output import Output
+from trainscape.train import find_checkpoint, train, training_job
+
+SCENARIO = """
+name: tiny
+seed: 3
+model: {name: mlp, batch: 16, width: 0.25, input: digits}
+parallel: {ranks: 2}
+run: {steps: 12, held_out: 100, checkpoint_every: 4}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "s.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def parameters(checkpoint: str) -> dict[str, Any]:
+    with np.load(checkpoint) as arrays:
+        return {k: arrays[k] for k in arrays.files if not k.endswith(".json")}
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("workers")
+def test_train_and_resume_are_bit_for_bit_one_run(file: Path, cli: Any, tmp_path: Path) -> None:
+    whole = cli("train", file, "--json", "--out", "whole").document
+    assert whole["steps"] == 12 and 0 <= whole["accuracy"] <= 1 and whole["held_out"] == 100
+    assert (tmp_path / "whole" / "result.json").is_file()
+    cli("train", file, "--json", "--out", "cut", "--set", "run.steps=5")
+    found = cli("train", file, "--json", "--out", "cut", "--resume")
+    assert found.code == 0
+    assert (found.document["first_step"], found.document["steps"]) == (5, 12)
+    assert not (tmp_path / "cut.1").exists()  # it went on in its folder
+    a, b = parameters(whole["checkpoint"]), parameters(found.document["checkpoint"])
+    assert a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    assert find_checkpoint(None, tmp_path) is None
+    assert find_checkpoint("auto", tmp_path) is None
+    with pytest.raises(CheckpointError, match="no checkpoint there; name a file, a run folder, or auto"):
+        find_checkpoint(str(tmp_path / "no"), tmp_path)
+
+
+def test_the_job(tmp_path: Path) -> None:
+    built = Built(load_text(SCENARIO).scenario)
+    job = training_job(built, folder=tmp_path, data=None, resume=None)
+    assert (job.steps, job.batch, job.seed, job.strategy) == (12, 16, 3, "data_parallel")
+    assert job.checkpoints is not None and job.checkpoints.every == 4
+    assert job.plan_hash == built.plan.hash
+    assert round(1797 * job.source.held_out) == 100
+
+
+class TestFailures:
+    """The launcher is faked; its own tests are in `tests/runtime`."""
+
+    @pytest.fixture
+    def failing(self, monkeypatch: pytest.MonkeyPatch, cli: Any, file: Path) -> Any:
+        def run(error: Exception) -> Any:
+            def launch(job: Any, **_: Any) -> None:
+                raise error
+
+            monkeypatch.setattr("trainscape.train.run", launch)
+            return cli("train", file, "--json")
+
+        return run
+
+    def test_a_lost_worker(self, failing: Any) -> None:
+        found = failing(DistributedFailure(rank=1, reason="killed by SIGKILL", step=7, checkpoint=Path("c.npz")))
+        assert found.code == 7
+        assert found.document["error"]["rank"] == 1
+        assert "worker 1 failed after step 7: killed by SIGKILL; resume from c.npz" in found.err
+
+    def test_ctrl_c(self, failing: Any) -> None:
+        found = failing(Interrupted(step=7, checkpoint=Path("c.npz")))
+        assert (found.code, found.document["error"]["kind"]) == (130, "interrupted")
+        assert "stopped after step 7; resume from c.npz" in found.err
+
+
+def test_a_run_that_takes_too_long_is_stopped_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def launch(job: Any, *, on_progress: Any, on_phase: Any) -> None:
+        on_phase("training")
+        with pytest.raises(KeyboardInterrupt):
+            on_progress(1, 12, 2.0)
+        on_progress(2, 12, 2.0)  # while it ends
+        raise Interrupted(step=2, checkpoint=tmp_path / "c.npz")
+
+    monkeypatch.setattr("trainscape.train.run", launch)
+    built = Built(load_text(SCENARIO, "s", ["run.timeout=1 ns"]).scenario)
+    with pytest.raises(TimedOut, match=r"run.timeout of 1e-09 s has passed after step 2; go on with --resume .*c.npz"):
+        train(built, folder=tmp_path, output=Output(verbosity=-1))
+
+
+def test_ctrl_c_in_time_is_no_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def launch(job: Any, **_: Any) -> None:
+        raise Interrupted(step=2, checkpoint=None)
+
+    monkeypatch.setattr("trainscape.train.run", launch)
+    with pytest.raises(Interrupted):
+        train(Built(load_text(SCENARIO).scenario), folder=tmp_path, output=Output(verbosity=-1))
+
+
+def test_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainscape.progress import run_progress
+
+    monkeypatch.setattr("trainscape.progress.EVERY", 0.0)
+    with run_progress(Output(), "tiny") as progress:
+        progress.phase("compiling kernels (1 of 3)")
+        progress.phase("compiling kernels (2 of 3)")
+        progress.phase("training")
+        progress.step(1, 10, 2.5)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "tiny: compiling kernels (1 of 3)\ntiny: step 1 of 10, loss 2.5000, 0 steps/s\n"

@@ -1,0 +1,7 @@
+"""``python -m trainscape``."""
+
+import sys
+
+from trainscape.cli import main
+
+sys.exit(main())

@@ -1,0 +1,264 @@
+"""`calibrate`: measure this host's kernels and its shared-memory link, fit, and write the profile. Never a model.
+
+1. Every CPU kernel over its committed grid of sizes, in graph-like cache state (`runtime.calibration`), with one core busy and
+   with two: while two processes run the same grid at the same time.
+2. The link: two workers play a plan that only communicates (`graph.parallel.strategies.exchange`).
+3. What the player itself takes: the same plan with many tiny actions.
+4. The two probes that later tell whether the machine is still what it was.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from graph.errors import nearest
+from graph.ir import Graph
+from graph.record import record
+from graph.text import to_text
+from graph.timeline import Record
+from hw.cost.calibrated import fit
+from hw.kernels import KERNELS
+from hw.kernels.record import Platform
+from hw.profile import Coefficients, KernelFit, LinkFit, Probes, Profile, Row, cpu_name
+from runtime.calibration import call_of
+from runtime.dist.launch import run
+from runtime.job import Block, Job
+from runtime.kernels.build import compile_all, source_hashes
+from runtime.result import RunResult
+from trainscape import __version__
+from trainscape.errors import TrainscapeError
+
+Tell = Callable[[str, float], None]
+ROOT = Path(__file__).resolve().parents[1]
+FULL_SECONDS, QUICK_SECONDS = 40.0, 9.0  # of kernel timing, for each number of busy cores
+LINK_SIZES = tuple(int(2 * 96 * 1.8**k) for k in range(14))  # f32 elements summed: letters of 384 B to 800 KB
+LINK_STEPS = 120
+ACTIONS = 256  # tiny actions in a step, to measure what an action takes
+PACKAGES = ("numpy", "numba", "llvmlite", "simpy")
+
+
+@record
+class Plan:
+    """What is measured, and for how long.
+
+    Parameters
+    ----------
+    seconds : of kernel timing, for each number of busy cores.
+    cores : which this process may use.
+    kernels : records of this platform.
+    """
+
+    seconds: float
+    cores: tuple[int, ...]
+    kernels: tuple[str, ...]
+
+
+def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, tell: Tell | None = None) -> Profile:
+    """Measure this host; see the module.
+
+    Parameters
+    ----------
+    quick : a quarter of the time: enough for a first look, with a wider interval.
+    only : names of kernel records to measure; by default all.
+    seed : order of the grid.
+    tell : told what happens now, and the fraction that is done.
+
+    Raises
+    ------
+    TrainscapeError : an unknown kernel, or a measuring process failed.
+    """
+    say: Tell = tell or (lambda what, done: None)
+    cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else tuple(range(os.cpu_count() or 1))
+    plan = Plan(seconds=QUICK_SECONDS if quick else FULL_SECONDS, cores=cores, kernels=_kernels(only))
+    say("compiling kernels", 0.0)
+    compile_all(progress=lambda done, total, name: say(f"compiling kernels ({done} of {total})", 0.0))
+    levels = [n for n in (1, 2) if n <= len(cores)]
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for k, busy in enumerate(levels):
+        say(f"timing kernels, {busy} core{'s' if busy > 1 else ''} busy", 0.05 + 0.8 * k / len(levels))
+        rows[busy] = _time_kernels(plan, busy, seed)
+    say("timing the shared-memory link and the probes", 0.88)
+    alone, together = _exchange(1, ()), _exchange(len(levels), LINK_SIZES if len(levels) > 1 else ())
+    say("timing the player", 0.95)
+    action_s, step_s = _overheads()
+    say("fitting", 0.98)
+    kernels, fitted = _fit(rows)
+    return Profile(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        cpu=cpu_name(),
+        cores=len(cores),
+        memory_nbytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes_per_s={n: 2 * _COPY_NBYTES / p.copy_s for n, p in ((1, _probes(alone)), (len(levels), _probes(together)))},
+        versions={"python": sys.version.split()[0], "trainscape": __version__, **_versions()},
+        kernels=kernels,
+        link=_link(together) if len(levels) > 1 else _NO_LINK,
+        probes={n: _probes(r) for n, r in ((1, alone), (len(levels), together))},
+        step_overhead_s=step_s,
+        action_overhead_s=action_s,
+        rows=fitted,
+    )
+
+
+_COPY_NBYTES = 8 << 20  # of the copy probe, `runtime.measure`
+_NO_LINK = LinkFit(
+    send_overhead_s=0.0,
+    send_bytes_per_s=1e9,
+    recv_copy_overhead_s=0.0,
+    recv_copy_bytes_per_s=1e9,
+    recv_add_overhead_s=0.0,
+    recv_add_bytes_per_s=1e9,
+    latency_s=0.0,
+)
+
+
+def _kernels(only: Sequence[str]) -> tuple[str, ...]:
+    known = tuple(name for name, k in KERNELS.items() if k.platform is Platform.CPU)
+    for name in only:
+        if name not in known:
+            raise TrainscapeError(f"unknown CPU kernel {name!r}; {nearest(name, known)}")
+    return tuple(only) or known
+
+
+def _versions() -> Mapping[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- kernels
+
+
+def _time_kernels(plan: Plan, busy: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of `runtime.calibration`, the median of all processes that measured at the same time."""
+    start = time.monotonic_ns() + int(6e9)  # all have loaded their kernels by then
+    workers = []
+    for k in range(busy):
+        job = {"kernels": plan.kernels, "seconds": plan.seconds, "seed": seed + 7 * k, "cpu": plan.cores[k], "start_at_ns": start}
+        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runtime.calibration import main; sys.exit(main())"
+        pipe = subprocess.PIPE
+        p = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        workers.append((p, json.dumps(job)))
+    from concurrent.futures import ThreadPoolExecutor
+
+    try:
+        with ThreadPoolExecutor(busy) as pool:
+            said = list(pool.map(lambda w: w[0].communicate(w[1], timeout=60 + 4 * plan.seconds), workers))
+    except subprocess.TimeoutExpired:
+        raise TrainscapeError("a process that times kernels did not end; is the machine overloaded?") from None
+    finally:
+        for p, _ in workers:
+            if p.poll() is None:
+                p.kill()
+            p.wait()
+    found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for (p, _), (out, err) in zip(workers, said, strict=True):
+        if p.returncode:
+            raise TrainscapeError(f"timing kernels failed: {err.strip()[-1500:]}")
+        for row in json.loads(out)["rows"]:
+            found[row["kernel"], row["size"]].append(row)
+    return [{**same[0], "median_s": median(r["median_s"] for r in same)} for same in found.values()]
+
+
+def _fit(rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[dict[str, KernelFit], tuple[Row, ...]]:
+    """A fit for each kernel and number of busy cores, and every measured size beside its fit."""
+    hashes, fits, kept = source_hashes(), dict[str, dict[int, Coefficients]](), []
+    for busy, found in rows.items():
+        by_kernel: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in found:
+            by_kernel[row["kernel"]].append(row)
+        for name, same in by_kernel.items():
+            kernel = KERNELS[name]
+            sizes = list(kernel.sizes())
+            terms = [kernel.terms(sizes[r["size"]].types, sizes[r["size"]].attrs) for r in same]
+            seconds = [r["median_s"] for r in same]
+            f = fit(terms, seconds)
+            fits.setdefault(name, {})[busy] = f.record
+            for r, measured, residual in zip(same, seconds, f.residuals, strict=True):
+                call, _ = call_of(kernel, sizes[r["size"]])
+                what = " ".join(map(str, call.types)) + (f" {call.attrs.get('epilogue')}" if call.attrs.get("epilogue") else "")
+                kept.append(Row(kernel=name, busy=busy, what=what, measured_s=measured, fitted_s=measured * (1 + residual)))
+    return {n: KernelFit(source_hash=hashes[n], busy=b) for n, b in fits.items()}, tuple(kept)
+
+
+# ----------------------------------------------------------------------------------------------- the link and the player
+
+
+def _exchange(ranks: int, sizes: Sequence[int], actions: int = 0) -> RunResult:
+    """Play the plan that only communicates: a block to warm up, blocks without timers, one with them."""
+    nothing = Graph(name="exchange", inputs=(), nodes=(), outputs={})
+    blocks = (*(Block(steps=LINK_STEPS),) * 6, Block(steps=LINK_STEPS, timed=True))
+    params = {"ranks": ranks, "steps": sum(b.steps for b in blocks), "sizes": list(sizes), "actions": actions}
+    job = Job(graph=to_text(nothing), strategy="exchange", params=params, batch=1, blocks=blocks, evaluate=False, probe=True)
+    return run(job)
+
+
+def _probes(result: RunResult) -> Probes:
+    """Medians over all ranks and times."""
+    return Probes(
+        arith_s=median(p.arithmetic for r in result.probes for p in r),
+        copy_s=median(p.copy for r in result.probes for p in r),
+    )
+
+
+def _overheads() -> tuple[float, float]:
+    """(seconds of an action beyond its kernels, of a step beyond its actions), from steps of many tiny actions and of one."""
+    many, few = (_exchange(1, (), actions) for actions in (ACTIONS, 1))
+    slow, fast = (median(b.seconds / b.steps for b in r.blocks[1:] if not b.timed) for r in (many, few))
+    action = (slow - fast) / (ACTIONS - 1)
+    return max(action, 0.0), max(fast - action, 0.0)
+
+
+def _link(result: RunResult) -> LinkFit:
+    """Fit sends, copies and sums of letters to overhead + bytes / rate; latency from those whose receiver was waiting."""
+    by_size: dict[tuple[str, int], list[float]] = defaultdict(list)
+    ends: dict[tuple[Any, ...], Record] = {}
+    for r in result.timeline:
+        if not r.is_leaf or r.id[-1] not in ("send", "recv"):
+            continue
+        hop = r.id[-2]
+        what = "send" if r.id[-1] == "send" else ("add" if hop == 0 else "copy")  # a ring of two: sum, then copy
+        by_size[what, r.nbytes].append(r.seconds)
+        ends[(*r.id, r.rank)] = r
+    rates = {}
+    residuals: list[float] = []
+    for what in ("send", "copy", "add"):
+        points = sorted((n, median(t)) for (w, n), t in by_size.items() if w == what)
+        f = fit([{"letter": 1.0, "bytes": float(n)} for n, _ in points], [max(t, 1e-9) for _, t in points])
+        rates[what] = f.coefficients["letter"], 1 / max(f.coefficients["bytes"], 1e-15)
+        residuals += f.residuals
+    return LinkFit(
+        send_overhead_s=rates["send"][0],
+        send_bytes_per_s=rates["send"][1],
+        recv_copy_overhead_s=rates["copy"][0],
+        recv_copy_bytes_per_s=rates["copy"][1],
+        recv_add_overhead_s=rates["add"][0],
+        recv_add_bytes_per_s=rates["add"][1],
+        latency_s=_latency(ends),
+        residuals=tuple(residuals),
+    )
+
+
+def _latency(ends: Mapping[tuple[Any, ...], Record]) -> float:
+    """Median seconds from the end of a send to the start of its receive, of those receives that were ready before."""
+    found = []
+    ranks = sorted({k[-1] for k in ends})
+    for key, sent in ends.items():
+        if key[-2] == "send":
+            (other,) = (r for r in ranks if r != key[-1])
+            received = ends.get((*key[:-2], "recv", other))
+            if received is not None and received.ready < sent.start:
+                found.append(received.start - sent.end)
+    return max(median(found), 0.0) if found else 0.0

@@ -1,0 +1,50 @@
+"""``trainscape calibrate``"""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainscape.commands.options import Options, common
+
+if TYPE_CHECKING:
+    from hw.profile import Profile
+
+
+@click.command("calibrate")
+@click.option("--quick", is_flag=True, help="A quarter of the time: what the demo does where there is no profile.")
+@common(scenario=False)
+def command(options: Options, quick: bool) -> int:
+    """Measure this computer's kernels, cores and memory once (up to 3 minutes); predictions for system host use the profile.
+
+    Leave the computer alone meanwhile. Whole models are never measured: they are what is predicted.
+    """
+    from hw.profile import default_path, save_profile
+    from trainscape.calibrate import calibrate
+    from trainscape.progress import tasks
+    from trainscape.report.json_document import result
+    from trainscape.report.residuals import draw_residuals
+    from trainscape.report.tables import plain_table
+
+    with tasks(options.output, "calibration") as tell:
+        profile = calibrate(quick=quick, tell=tell)
+    path = save_profile(profile)
+    picture = default_path().with_suffix(".png")
+    draw_residuals(picture, profile)
+    options.output.show(plain_table(("kernel", *(f"{n} busy" for n in _levels(profile))), _rows(profile)))
+    options.output.show(f"profile {path}, residuals {picture}")
+    body = {k: v for k, v in profile.to_json().items() if k not in ("rows", "schema")}
+    options.output.emit(result(options.command, file=str(path), picture=str(picture), profile=body))
+    return 0
+
+
+def _levels(profile: "Profile") -> list[int]:
+    return sorted({n for k in profile.kernels.values() for n in k.busy})
+
+
+def _rows(profile: "Profile") -> list[list[Any]]:
+    """Kernels and the root mean square of their residuals, by number of busy cores."""
+    levels = _levels(profile)
+    return [
+        [name, *(f"{100 * k.busy[n].spread:.1f} %" if n in k.busy else "" for n in levels)]
+        for name, k in sorted(profile.kernels.items())
+    ]

@@ -1,0 +1,23 @@
+"""``trainscape doctor``"""
+
+import click
+
+from trainscape.commands.options import Options, common
+from trainscape.report.json_document import result
+
+
+@click.command("doctor")
+@common(scenario=False)
+def command(options: Options) -> int:
+    """Say what this computer has, what is missing, and what to do about it."""
+    from trainscape.doctor import examine
+    from trainscape.report.tables import plain_table
+
+    findings = examine()
+    rows = [(f.name, f.status.value, f.text) for f in findings]
+    options.output.show(plain_table(("", "", ""), rows, is_headed=False))
+    for f in findings:
+        if f.advice:
+            options.output.show(f"{f.name}: {f.advice}")
+    options.output.emit(result(options.command, findings=[f.document() for f in findings]))
+    return 0

@@ -1,0 +1,126 @@
+"""Rules between the settings of a scenario: what no single key can know. All of them are checked, none stops the others."""
+
+import os
+from collections.abc import Iterator
+
+from graph.record import record
+from hw.errors import HwError
+from trainscape.errors import MistakeKind
+from trainscape.expect import bound
+from trainscape.scenario import DIGITS, IMAGES, DataName, Expectation, Scenario
+from trainscape.yaml_reader import Loc
+
+
+@record
+class Finding:
+    """A broken rule, at a path of the scenario."""
+
+    path: Loc
+    message: str
+    kind: MistakeKind = MistakeKind.INVALID
+
+
+@record
+class Findings:
+    """Everything that was found."""
+
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+
+
+def cross_check(scenario: Scenario) -> Findings:
+    """Check a scenario against the rules between its keys."""
+    rules = (_model, _batch, _devices, _data, _expect)
+    return Findings(findings=tuple(f for rule in rules for f in rule(scenario)), warnings=tuple(_warnings(scenario)))
+
+
+def _model(s: Scenario) -> Iterator[Finding]:
+    from graph.errors import GraphError
+    from trainscape.zoo_graph import model_graph
+
+    try:
+        model_graph(s.model, batch=1, seed=s.seed)
+    except GraphError as e:
+        yield Finding(path=("model",), message=str(e))
+
+
+def _batch(s: Scenario) -> Iterator[Finding]:
+    parts, batch = s.parallel.ranks * s.parallel.micro_batches, s.model.batch
+    if batch % parts:
+        below, above = batch // parts * parts, -(-batch // parts) * parts
+        near = below if below and batch - below <= above - batch else above
+        micro = f" x {s.parallel.micro_batches} micro-batches" if s.parallel.micro_batches > 1 else ""
+        message = f"a batch of {batch} does not divide over {s.parallel.ranks} ranks{micro}; the nearest that does is {near}"
+        yield Finding(path=("model", "batch"), message=message, kind=MistakeKind.INFEASIBLE)
+
+
+def devices(s: Scenario) -> int:
+    """Devices that the scenario's system offers; on the host without a number, one a rank."""
+    if s.system.name == "host":
+        return s.system.devices or s.parallel.ranks
+    from hw.catalogue import system
+
+    return s.system.devices or len(system(s.system.name).places)
+
+
+def _devices(s: Scenario) -> Iterator[Finding]:
+    have = devices(s)
+    if s.system.name != "host":
+        from hw.catalogue import system
+
+        most = len(system(s.system.name).places)
+        if have > most:
+            message = f"{have} devices, but system {s.system.name!r} has {most}"
+            yield Finding(path=("system", "devices"), message=message, kind=MistakeKind.INFEASIBLE)
+            return
+    if s.parallel.ranks > have:
+        message = f"{s.parallel.ranks} ranks need as many devices, but system {s.system.name!r} offers {have}; use at most {have}"
+        yield Finding(path=("parallel", "ranks"), message=message, kind=MistakeKind.INFEASIBLE)
+
+
+def _data(s: Scenario) -> Iterator[Finding]:
+    name, image = s.data.name, s.model.input
+    if name is DataName.SYNTHETIC:
+        if s.data.folder is not None:
+            yield Finding(path=("run", "data", "folder"), message="synthetic samples come from no folder; remove it")
+        return
+    if image != IMAGES[name]:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (image, IMAGES[name]))
+        message = f"the model takes {ours} images, but those of {name} are {theirs}; write input: {name}"
+        yield Finding(path=("model", "input"), message=message)
+    if s.model.classes != 10:
+        yield Finding(path=("model", "classes"), message=f"{name} has 10 classes, not {s.model.classes}")
+    if name is DataName.DIGITS and s.data.folder is not None:
+        yield Finding(path=("run", "data", "folder"), message="the digits come with the package, not from a folder; remove it")
+    if name is not DataName.DIGITS and s.data.folder is None:
+        message = f"{name} needs the folder of its files; write data: {{name: {name}, folder: ...}}"
+        yield Finding(path=("run", "data"), message=message)
+    if name is DataName.DIGITS and not 0 < s.run.held_out < DIGITS:
+        yield Finding(path=("run", "held_out"), message=f"some of the {DIGITS} digits must be set aside and some trained on")
+
+
+def _expect(s: Scenario) -> Iterator[Finding]:
+    for key, e in s.expect.items():
+        yield from _expectation(key, e)
+
+
+def _expectation(key: str, e: Expectation) -> Iterator[Finding]:
+    if e.value is None and e.at_least is None and e.at_most is None:
+        yield Finding(path=("expect", key), message="give value and tolerance, at_least or at_most")
+    if (e.value is None) != (e.tolerance is None):
+        missing, there = ("tolerance", "value") if e.tolerance is None else ("value", "tolerance")
+        yield Finding(path=("expect", key, there), message=f"{there} needs {missing} beside it")
+    for name in ("value", "at_least", "at_most"):
+        given = getattr(e, name)
+        if given is None:
+            continue
+        try:
+            bound(key, given)
+        except HwError as why:
+            yield Finding(path=("expect", key, name), message=str(why))
+
+
+def _warnings(s: Scenario) -> Iterator[str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if s.system.name == "host" and s.parallel.ranks > cores:
+        yield f"{s.parallel.ranks} ranks on {cores} free cores: timings will mean little"

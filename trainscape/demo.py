@@ -1,0 +1,149 @@
+"""`demo`: the whole idea in one command. Train a real net for real, with 1 and with 2 workers, and hold predictions against it.
+
+The net is a LeNet sized to the 8x8 digits of the UCI repository: two 3x3 convolutions (6 and 16 channels), each with a 2x2
+pooling, then 120, 84 and 10 units. It is not the LeNet-5 of 28x28 images, which would not survive 8x8 pixels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graph.record import record
+from hw.errors import DoesNotFit
+from trainscape.host_profile import Status, state
+from trainscape.load import Loaded, load_text
+from trainscape.output import Output
+from trainscape.progress import run_progress, tasks
+from trainscape.report.json_document import result
+from trainscape.report.publication import Run, publish
+from trainscape.report.run_folder import RunFolder
+from trainscape.report.tables import comparison_table, percent, plain_table, seconds
+from trainscape.results import prediction_run, validation_run
+
+SCENARIO = """
+name: demo
+seed: 1
+model: {name: lenet, batch: 64, input: digits}
+system: {name: host}
+parallel: {strategy: data, ranks: 1, collective: ring, bucket: 32 KiB}
+run: {steps: 600, learning_rate: 0.05, momentum: 0.9, weight_decay: 0.0001, data: digits, held_out: 360, timeout: 120 s}
+"""
+RANKS = (1, 2)
+ELSEWHERE = ("dgx1-v100", 8)
+NOTE = (
+    "Real 8x8 digits (1,797 samples of the UCI repository, 360 set aside), and a LeNet sized to them: 3x3 kernels instead of "
+    "5x5, pooled to 2x2 pixels. Everything measured ran on this computer, with the kernels that the prediction prices."
+)
+
+
+@record
+class Variant:
+    """One run of the demo: how many ranks, on what."""
+
+    ranks: int
+    system: str = "host"
+
+    def load(self, overrides: Sequence[str], seed: int | None) -> Loaded:
+        """The scenario: the demo's own, the user's overrides, then what makes this variant."""
+        mine = (f"parallel.ranks={self.ranks}", f"system.name={self.system}")
+        return load_text(SCENARIO, "demo", (*overrides, *mine), seed)
+
+
+def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = (), seed: int | None = None) -> dict[str, Any]:
+    """Run the demo, show it, write its run folder, and return its document.
+
+    Parameters
+    ----------
+    output : where to show.
+    out : run folder; default ``runs/demo``.
+    overrides : settings of the scenario.
+    seed : of the scenario.
+
+    Raises
+    ------
+    ScenarioError : an override is wrong.
+    DistributedFailure : a worker died.
+    """
+    here = [Variant(ranks=n).load(overrides, seed) for n in RANKS]
+    elsewhere = Variant(ranks=ELSEWHERE[1], system=ELSEWHERE[0]).load(overrides, seed)
+    folder = RunFolder.create(out or Path("runs") / "demo", command="demo", settings=here[0].scenario.settings())
+    output.note(NOTE)
+    _prepare(output)
+    runs = [run for loaded in here if (run := _validate(output, loaded, folder)) is not None]
+    runs.append(_predict(output, elsewhere))
+    document = _document(here[0], runs, folder)
+    output.show(_table(runs))
+    for run in runs:
+        if "measured" in run.document:
+            output.show(comparison_table(run.document, run.title))
+            output.show(f"{_verdict(run)}, accuracy {_percent(run.document['accuracy'])} on samples set aside\n")
+    publish(folder, f"LeNet on digits, batch {here[0].scenario.model.batch}", document, runs, notes=[NOTE])
+    output.show(f"{folder.path}/: report.md, step.png, result.json, and trace.json.gz for https://ui.perfetto.dev")
+    return document
+
+
+def _prepare(output: Output) -> None:
+    """Kernels and a profile, where they are missing: the first time this takes a minute, and says so."""
+    from hw.profile import save_profile
+    from trainscape.calibrate import calibrate
+
+    found = state()
+    if found.status is Status.PRESENT:
+        return
+    why = "there is no calibration of this computer yet" if found.status is Status.MISSING else found.text
+    output.note(f"{why}: compiling kernels and measuring them, once, for about a minute")
+    with tasks(output, "calibration") as tell:
+        save_profile(calibrate(quick=True, tell=tell))
+
+
+def _validate(output: Output, loaded: Loaded, folder: RunFolder) -> Run | None:
+    from trainscape.build import Built
+    from trainscape.validate import validate
+
+    ranks = loaded.scenario.parallel.ranks
+    try:
+        with run_progress(output, f"{ranks} worker{'s' if ranks > 1 else ''}") as progress:
+            found = validate(Built(loaded.scenario), on_progress=progress.step, on_phase=progress.phase)
+    except DoesNotFit as e:
+        output.warning(str(e))
+        return None
+    return validation_run(found)
+
+
+def _predict(output: Output, loaded: Loaded) -> Run:
+    from trainscape.build import Built
+    from trainscape.predict import predict
+
+    return prediction_run(predict(Built(loaded.scenario)))
+
+
+def _document(first: Loaded, runs: Sequence[Run], folder: RunFolder) -> dict[str, Any]:
+    accuracies = [run.document["accuracy"] for run in runs if run.document.get("accuracy") is not None]
+    return result(
+        "demo",
+        scenario=first.scenario.name,
+        settings=first.scenario.settings(),
+        accuracy=min(accuracies, default=None),
+        runs=[{"title": run.title, **run.document} for run in runs],
+        out=str(folder.path),
+    )
+
+
+def _table(runs: Sequence[Run]) -> Any:
+    rows = []
+    for run in runs:
+        p, m = run.document["predicted"], run.document.get("measured") or {}
+        error = (run.document.get("error") or {}).get("step")
+        rate = f"{m.get('samples_per_s') or p['samples_per_s']:,.0f}"
+        rows.append([run.title, seconds(p["step_s"]), seconds(m.get("step_s")), percent(error), rate])
+    return plain_table(("a training step", "predicted", "measured", "error", "samples/s"), rows)
+
+
+def _verdict(run: Run) -> str:
+    from trainscape.report.markdown import error_sentence
+
+    return error_sentence(run.document)
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,58 @@
+"""What is known of a model without running it: parameters, multiply-adds and activations, in all and by layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainscape.load import load_text
+from trainscape.overrides import is_assignment
+from trainscape.scenario import ModelPart
+from trainscape.zoo_graph import model_graph
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Name, summary and own depth of every model."""
+    from graph.zoo import MODELS
+
+    return [{"name": m.name, "summary": m.summary, "depth": m.depth} for m in MODELS.values()]
+
+
+def show_model(name: str, overrides: Sequence[str] = (), seed: int | None = None) -> dict[str, Any]:
+    """Numbers of a model.
+
+    Parameters
+    ----------
+    name : of the zoo.
+    overrides : ``"width=2"``, or ``"model.width=2"`` as for a scenario.
+    seed : of dropout.
+
+    Returns
+    -------
+    The settings, and what `graph.summary.summary` says.
+
+    Raises
+    ------
+    ScenarioError : a setting is unknown or out of range, or the model cannot be built with it.
+    """
+    from graph.summary import summary
+    from graph.zoo import MODELS
+
+    depth = MODELS[name].depth
+    settings = [t if t.startswith("model.") or not is_assignment(t) else f"model.{t}" for t in overrides]
+    first = f"name: {name}\nmodel: {{name: {name}, depth: {depth}, input: mnist, batch: 1}}\nrun: {{data: synthetic}}\n"
+    model: ModelPart = load_text(first, f"model {name}", settings, seed).scenario.model
+    graph = model_graph(model, batch=1, seed=seed or 0)
+    return {"model": name, "settings": model.model_dump(mode="json"), **summary(graph)}
+
+
+def layer_rows(document: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Layers as (name, operators, output of a sample, parameters, multiply-adds) for a table."""
+    return [
+        (
+            layer["name"],
+            " ".join(layer["operators"]),
+            "x".join(map(str, layer["output_shape"][1:])) or "1",
+            f"{layer['parameters']:,}",
+            f"{layer['macs']:,}",
+        )
+        for layer in document["layers"]
+    ]

@@ -1,0 +1,76 @@
+"""``report.md`` of a run folder: what was run, the comparison with its repeat band, the picture, and how to look further."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainscape.report.publication import Run
+from trainscape.report.tables import comparison_cells, markdown_table, percent, prediction_rows
+
+_VERDICTS = {
+    "ok": "The prediction of the step is within its tolerance.",
+    "outside": "The prediction of the step is **outside** its tolerance.",
+    "inconclusive": "**Inconclusive**: the computer was not as fast as when it was calibrated, so the comparison says nothing.",
+}
+
+
+def report_markdown(title: str, runs: Sequence[Run], *, files: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """The report.
+
+    Parameters
+    ----------
+    title : of the page.
+    runs : each becomes a section.
+    files : names of the files beside it.
+    notes : paragraphs under the title.
+    """
+    parts = [f"# {title}", *notes]
+    if "step.png" in files:
+        parts.append("![What the time of a step goes into](step.png)")
+    for run in runs:
+        parts += _section(run)
+    if "trace.json.gz" in files:
+        above = ": predicted and measured tracks lie one above the other" if any(r.document.get("measured") for r in runs) else ""
+        parts.append(f"`trace.json.gz` opens in <https://ui.perfetto.dev>{above}.")
+    parts.append("All numbers, with SI units in their names, are in `result.json`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(run: Run) -> list[str]:
+    d = run.document
+    parts = [f"## {run.title}"]
+    verdict = d.get("verdict")
+    if verdict:
+        tolerance = d.get("tolerance")
+        within = f" (tolerance {100 * tolerance:g} %)" if tolerance else ""
+        parts.append(_VERDICTS.get(verdict, verdict) + within)
+    header, rows = comparison_cells(d)
+    if rows:
+        error = " Error: predicted / measured - 1." if d.get("measured") else ""
+        parts.append(markdown_table(header, rows).rstrip())
+        parts.append(f"Seconds of a kind are its work on one rank, waiting not counted.{error}")
+    if d.get("predicted"):
+        parts.append(markdown_table(("predicted", ""), prediction_rows(d["predicted"])).rstrip())
+    if d.get("accuracy") is not None:
+        parts.append(f"Accuracy on samples set aside: **{100 * d['accuracy']:.1f} %**.")
+    return [*parts, *_expectations(d)]
+
+
+def _expectations(document: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (o["key"], _number(o["low"]), _number(o["high"]), _number(o["got"]), "yes" if o["met"] else "NO", o["source"])
+        for o in document.get("expectations") or ()
+    ]
+    return [markdown_table(("expected", "at least", "at most", "got", "met", "source"), rows).rstrip()] if rows else []
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def error_sentence(document: Mapping[str, Any]) -> str:
+    """The verdict in one line for the terminal."""
+    error, band = (document.get("error") or {}).get("step"), document.get("repeat_band")
+    spread = f", repeats within {percent(band).lstrip('+')} of the median" if band is not None else ""
+    tolerance = document.get("tolerance")
+    allowed = f", tolerance {100 * tolerance:g} %" if tolerance else ""
+    return f"{document.get('verdict')}: the step is predicted {percent(error)} off{spread}{allowed}"

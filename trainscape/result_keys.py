@@ -1,0 +1,25 @@
+"""The keys of result documents that an expectation may name. SI units stand in the names."""
+
+_TIMES = ("step_s", "compute_s", "comm_s", "exposed_comm_s")
+_PREDICTED = (*_TIMES, "step_interval_s", "samples_per_s", "bytes_sent_total", "memory_peak_bytes", "flop_total")
+_MEASURED = ("step_s", "step_p10_s", "step_p90_s", "samples_per_s", "bytes_sent_total", "memory_peak_bytes", "accuracy", "loss")
+_ERRORS = ("step", "forward", "backward", "update", "allreduce")
+
+KINDS = ("forward", "backward", "update", "allreduce", "input", "waiting")
+"""Kinds of actions that a step's time is split into."""
+
+KEYS: frozenset[str] = frozenset(
+    [f"predicted.{k}" for k in _PREDICTED]
+    + [f"measured.{k}" for k in _MEASURED]
+    + [f"{side}.kinds_s.{k}" for side in ("predicted", "measured") for k in KINDS]
+    + [f"error.{k}" for k in _ERRORS]
+    + [f"model.{k}" for k in ("parameters", "forward_macs_per_sample", "activation_bytes_per_sample")]
+    + ["accuracy", "loss"]
+)
+"""Every key that an expectation may name; a list item is named by its index at the end."""
+
+
+def without_index(key: str) -> str:
+    """The key less a trailing index: ``predicted.memory_peak_bytes.0`` names an item of a list."""
+    head, _, last = key.rpartition(".")
+    return head if last.isdigit() else key

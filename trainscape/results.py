@@ -1,0 +1,88 @@
+"""Result documents of predictions, trainings and validations; and whether they meet what their scenario expects."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trainscape.errors import MissingCapability, OutsideTolerance
+from trainscape.expect import outcomes
+from trainscape.report.exposure import exposure, kind_bands
+from trainscape.report.publication import Run
+
+if TYPE_CHECKING:
+    from trainscape.build import Built
+    from trainscape.load import Loaded
+    from trainscape.predict import Prediction
+    from trainscape.validate import Validation
+
+
+def require_host(built: "Built") -> None:
+    """Raise `MissingCapability` for a system that is not this computer: it can be predicted, not run."""
+    if not built.is_host:
+        raise MissingCapability(
+            f"system {built.scenario.system.name!r} is not this computer: it can be predicted, not run; "
+            "to run on this computer: --set system.name=host --set parallel.ranks=1"
+        )
+
+
+def place(scenario: Any) -> str:
+    """Where and how a scenario runs, in words."""
+    ranks = scenario.parallel.ranks
+    if scenario.system.name == "host":
+        return f"{ranks} worker{'s' if ranks > 1 else ''} on this computer"
+    return f"{ranks} GPU{'s' if ranks > 1 else ''} of {scenario.system.name}"
+
+
+def prediction_run(prediction: "Prediction") -> Run:
+    """A prediction as a result."""
+    predicted = {**prediction.numbers(), "exposed_s": exposure(prediction.timeline)}
+    return Run(
+        title=place(prediction.built.scenario), document={"predicted": predicted}, timelines={"predicted": prediction.timeline}
+    )
+
+
+def validation_run(validation: "Validation") -> Run:
+    """A prediction and what was measured as a result."""
+    document = validation.numbers()
+    document["predicted"]["exposed_s"] = exposure(validation.predicted_timeline)
+    document["measured"]["exposed_s"] = exposure(validation.measured_timeline)
+    low, high = kind_bands(validation.measured_timeline)
+    document["measured"] |= {"kinds_p10_s": low, "kinds_p90_s": high}
+    document["accuracy"] = document["measured"].get("accuracy")
+    timelines = {"predicted": validation.predicted_timeline, "measured": validation.measured_timeline}
+    return Run(title=place(validation.prediction.built.scenario), document=document, timelines=timelines)
+
+
+def with_expectations(loaded: "Loaded", document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The document with what its scenario expects of it, and whether that is met.
+
+    Expectations are about the scenario as written: with overrides only those on the command line are looked at.
+    """
+    expect = loaded.scenario.expect
+    keys = [o.partition("=")[0].strip() for o in overrides]
+    if "expect" not in keys and any(not k.startswith("expect.") for k in keys):
+        expect = {name: e for name, e in expect.items() if any(f"{k}.".startswith(f"expect.{name}.") for k in keys)}
+    return {**document, "expectations": [o.document() for o in outcomes(expect, document)]}
+
+
+def enforce(document: Mapping[str, Any]) -> None:
+    """Raise `OutsideTolerance`, with the document, when an expectation is not met or a verdict is not ``ok``."""
+    wrong = []
+    for o in document.get("expectations") or ():
+        if not o["met"]:
+            sides = (("low", "at least"), ("high", "at most"))
+            bounds = " and ".join(f"{word} {o[k]:.6g}" for k, word in sides if o[k] is not None)
+            got = "no number" if o["got"] is None else f"{o['got']:.6g}"
+            wrong.append(f"{o['key']} is {got}, expected {bounds} ({o['source']})")
+    verdict = document.get("verdict")
+    if verdict == "outside":
+        wrong.insert(0, f"the step's error is {_percent(document['error']['step'])}, tolerance {_percent(document['tolerance'])}")
+    elif verdict not in (None, "ok"):
+        moved = document.get("measured", {}).get("probe_moved")
+        why = f": the probes moved by {_percent(moved)} since the calibration" if moved is not None else ""
+        wrong.insert(0, f"{verdict}{why}; run it again on a quiet computer, or calibrate again")
+    if wrong:
+        raise OutsideTolerance("\n".join(wrong), document)
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,260 @@
+"""The scenario: what a file says, as frozen records. Text with units becomes SI numbers here, once.
+
+`load` (in `trainscape.load`) reads files, applies overrides and reports every mistake with its place; this module only says
+what is allowed. The JSON Schema for editors is made from it (`trainscape schema`).
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from hashlib import sha256
+from json import dumps
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from graph.errors import nearest
+from hw.errors import HwError
+from hw.units import Quantity, format, parse
+from trainscape.names import one_of, strategy
+from trainscape.result_keys import KEYS, without_index
+
+
+def _quantity(kind: Quantity, unit: str) -> Callable[[Any], Any]:
+    """A validator: text with a unit to SI; a bare number is refused with an example in `unit`."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise ValueError(f"{value} has no unit; write {value} {unit}")
+        try:
+            return parse(value, kind)
+        except HwError as e:
+            raise ValueError(str(e)) from None
+
+    return read
+
+
+def _fraction(value: Any) -> Any:
+    try:
+        return parse(value, Quantity.FRACTION)
+    except HwError:
+        raise ValueError(f"{value!r} is no fraction; write 10 % or 0.1") from None
+
+
+def _text(kind: Quantity) -> PlainSerializer:
+    return PlainSerializer(lambda x: format(x, kind), return_type=str)
+
+
+def _schema(kind: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "description": kind, "examples": [example]})
+
+
+Bytes = Annotated[
+    int, BeforeValidator(_quantity(Quantity.BYTES, "KiB")), _text(Quantity.BYTES), _schema("bytes, with a unit", "32 KiB")
+]
+Seconds = Annotated[
+    float, BeforeValidator(_quantity(Quantity.SECONDS, "s")), _text(Quantity.SECONDS), _schema("a time, with a unit", "60 s")
+]
+Fraction = Annotated[
+    float,
+    BeforeValidator(_fraction),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["10 %", 0.1]}),
+]
+
+# Names of open sets (registries, catalogue) are looked up when a file is read, and are not in the JSON Schema: adding a
+# device or a model must not touch another file.
+ModelName = Annotated[str, AfterValidator(one_of("model", "trainscape model list"))]
+SystemName = Annotated[str, AfterValidator(one_of("system", "trainscape hw list"))]
+StrategyName = Annotated[str, AfterValidator(strategy)]
+CollectiveName = Annotated[str, AfterValidator(one_of("collective", ""))]
+
+
+class Activation(StrEnum):
+    """Non-linearities of the zoo."""
+
+    RELU = "relu"
+    TANH = "tanh"
+
+
+class Precision(StrEnum):
+    """Element type of parameters, activations and gradients."""
+
+    F32 = "f32"
+
+
+class DataName(StrEnum):
+    """Where samples come from."""
+
+    DIGITS = "digits"
+    MNIST = "mnist"
+    CIFAR10 = "cifar10"
+    SYNTHETIC = "synthetic"
+
+
+IMAGES: Mapping[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+"""Height, width, channels of the data sets' images."""
+
+DIGITS = 1797
+"""Samples of the digits that come with the package."""
+
+
+def _image(value: Any) -> Any:
+    if isinstance(value, str):
+        return IMAGES[one_of("input", "", tuple(IMAGES))(value)]
+    is_list = isinstance(value, list | tuple) and len(value) == 3
+    if not is_list or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 4096 for n in value):
+        raise ValueError(f"write {', '.join(IMAGES)} or [height, width, channels] in whole numbers from 1 to 4096")
+    return tuple(value)
+
+
+def _data(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _result_key(value: str) -> str:
+    if without_index(value) not in KEYS:
+        raise ValueError(f"no result has the key {value!r}; {nearest(value, KEYS)}")
+    return value
+
+
+def _folder_name(value: str) -> str:
+    if not value or value[0] in "._-" or not all(c.isascii() and (c.isalnum() or c in "._-") for c in value):
+        raise ValueError(f"{value!r} names a folder: use letters, digits, '-', '_' and '.', and begin with a letter or a digit")
+    return value
+
+
+Image = Annotated[
+    tuple[int, int, int],
+    BeforeValidator(_image),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(IMAGES)},
+                {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 4096}, "minItems": 3, "maxItems": 3},
+            ]
+        }
+    ),
+]
+
+
+class Part(BaseModel):
+    """A section of a scenario: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelPart(Part):
+    """What is trained."""
+
+    name: ModelName = Field(description="model of the zoo, e.g. lenet; see trainscape model list")
+    batch: int = Field(default=64, ge=1, le=1_048_576, description="samples in a step, over all ranks and micro-batches")
+    width: float = Field(default=1.0, gt=0, le=64, description="factor on the channels and units of the hidden layers")
+    depth: int = Field(default=2, ge=0, le=64, description="convolution blocks (lenet), hidden layers (mlp)")
+    activation: Activation = Field(default=Activation.RELU, strict=False, description="non-linearity")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping a hidden unit")
+    input: Image = Field(default=(8, 8, 1), description="digits, mnist, cifar10 or [height, width, channels]")
+    classes: int = Field(default=10, ge=2, le=100_000, description="classes to tell apart")
+
+
+class SystemPart(Part):
+    """What it runs on."""
+
+    name: SystemName = Field(
+        default="host", description="system of the catalogue, or host: this computer; see trainscape hw list"
+    )
+    devices: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="devices used; by default all of a catalogue system, on host one a rank"
+    )
+    precision: Precision = Field(default=Precision.F32, strict=False, description="element type")
+
+
+class ParallelPart(Part):
+    """How the work is shared out."""
+
+    strategy: StrategyName = Field(default="data_parallel", description="parallel strategy: data")
+    ranks: int = Field(default=1, ge=1, le=1_000_000, description="workers")
+    collective: CollectiveName = Field(default="ring", description="algorithm that adds up the gradients")
+    bucket: Bytes = Field(default=32 * 1024, ge=1, description="gradients are sent in buckets of at least this size")
+    micro_batches: int = Field(
+        default=1, ge=1, le=65_536, description="parts of a rank's batch whose gradients are added up before the update"
+    )
+
+
+class DataPart(Part):
+    """Where samples come from."""
+
+    name: DataName = Field(strict=False, description="data set")
+    folder: str | None = Field(
+        default=None, min_length=1, description="folder of the files, seen from the scenario file"
+    )
+
+
+class RunPart(Part):
+    """What a training run does."""
+
+    steps: int = Field(default=100, ge=1, le=100_000_000, description="steps of training")
+    learning_rate: float = Field(default=0.05, gt=0, le=1000, description="step size of gradient descent")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum")
+    weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay, per step and unit of learning rate")
+    data: Annotated[DataPart, BeforeValidator(_data)] | None = Field(
+        default=None, description="samples; by default digits for 8x8x1 images, else synthetic"
+    )
+    checkpoint_every: int = Field(default=0, ge=0, description="steps between checkpoints; 0: only at the end")
+    held_out: int = Field(
+        default=360, ge=0, description="digits set aside to measure accuracy; other sets have files for that"
+    )
+    timeout: Seconds = Field(default=600.0, gt=0, description="a run that takes longer is ended")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("write a number, or text with a unit")
+    return value
+
+
+Number = Annotated[float | str, BeforeValidator(_number)]
+
+
+class Expectation(Part):
+    """What a result is held to: a value with a tolerance, or bounds. Each with its source."""
+
+    value: Number | None = Field(default=None, description="expected value, a number or text with a unit")
+    tolerance: Annotated[Fraction, Field(ge=0)] | None = Field(default=None, description="allowed relative deviation, e.g. 10 %")
+    at_least: Number | None = Field(default=None, description="lower bound")
+    at_most: Number | None = Field(default=None, description="upper bound")
+    source: str = Field(min_length=1, description="where the expectation comes from")
+
+
+class Scenario(Part):
+    """A scenario: a model on a system, how it is shared out, and what is run."""
+
+    name: Annotated[str, AfterValidator(_folder_name)] = Field(description="also the name of the run's folder")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="root of every random number")
+    model: ModelPart
+    system: SystemPart = SystemPart()
+    parallel: ParallelPart = ParallelPart()
+    run: RunPart = RunPart()
+    expect: dict[Annotated[str, AfterValidator(_result_key)], Expectation] = Field(
+        default_factory=dict, description="dotted key of a result -> what it is held to"
+    )
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples of one micro-batch of one rank."""
+        return self.model.batch // (self.parallel.ranks * self.parallel.micro_batches)
+
+    @property
+    def data(self) -> DataPart:
+        """Where samples come from, the default filled in."""
+        if self.run.data is not None:
+            return self.run.data
+        return DataPart(name=DataName.DIGITS if self.model.input == IMAGES["digits"] else DataName.SYNTHETIC)
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting as plain data that reads back as this scenario; quantities are text with units."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def hash(self) -> str:
+        """Identity of the settings that matter: not the name, not the expectations."""
+        settings = {k: v for k, v in self.settings().items() if k not in ("name", "expect")}
+        return sha256(dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,234 @@
+"""`validate`: predict, then train for real, then hold the one against the other.
+
+The prediction is complete before the first worker starts. Measured is the median of blocks of steps without per-action timers;
+one more block records the actions. Before and after every block two probes, arithmetic and copy, tell whether the machine is
+as fast as when it was calibrated: where they moved by more than 10 % the verdict is ``inconclusive``, never ``ok``.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from math import ceil
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from graph.record import record
+from graph.step_stats import StepStats, step_stats
+from graph.text import to_text
+from graph.timeline import Timeline
+from hw.profile import Profile
+from runtime.dist.launch import Progress, run
+from runtime.job import Block, Checkpoints, Job, Source
+from runtime.result import RunResult
+from trainscape.build import Built
+from trainscape.predict import Prediction, predict
+from trainscape.scenario import DataName
+
+BLOCKS = 7
+BLOCK_SECONDS = 0.3  # least length of a block: long against a scheduler's time slice
+TIMED_STEPS = 60
+MOVED = 0.10  # of a probe
+TOLERANCE = {1: 0.10, 2: 0.20}  # of the step, by ranks
+KINDS = ("forward", "backward", "update", "allreduce")
+
+
+class Verdict(StrEnum):
+    """What a comparison says."""
+
+    OK = "ok"
+    OUTSIDE = "outside"
+    INCONCLUSIVE = "inconclusive"
+
+
+@record
+class Validation:
+    """A prediction and what was measured.
+
+    Parameters
+    ----------
+    prediction : made before the run.
+    result : the run.
+    step_s, step_p10_s, step_p90_s : median, 10th and 90th percentile of the blocks' seconds per step.
+    measured : stats of the timed block.
+    probe_moved : the greatest relative change of a probe from its calibration.
+    tolerance : of the step.
+    """
+
+    prediction: Prediction
+    result: RunResult
+    step_s: float
+    step_p10_s: float
+    step_p90_s: float
+    measured: StepStats
+    probe_moved: float
+    tolerance: float
+
+    @property
+    def predicted_timeline(self) -> Timeline:
+        """What was predicted."""
+        return self.prediction.timeline
+
+    @property
+    def measured_timeline(self) -> Timeline:
+        """What was measured."""
+        return self.result.timeline
+
+    @property
+    def repeat_band(self) -> float:
+        """Half the spread of the blocks, relative: no error smaller than this means anything."""
+        return (self.step_p90_s - self.step_p10_s) / 2 / self.step_s
+
+    def errors(self) -> dict[str, float | None]:
+        """Signed: predicted / measured - 1; None where nothing of the kind was measured."""
+        predicted, measured = self.prediction.stats.kinds, self.measured.kinds
+        found: dict[str, float | None] = {"step": self.prediction.stats.step_s / self.step_s - 1}
+        for kind in KINDS:
+            m = measured.get(kind, 0.0)
+            found[kind] = predicted.get(kind, 0.0) / m - 1 if m > 0 else None
+        return found
+
+    @property
+    def verdict(self) -> Verdict:
+        """``inconclusive`` when the machine was not the one that was calibrated."""
+        if self.probe_moved > MOVED:
+            return Verdict.INCONCLUSIVE
+        error = self.errors()["step"]
+        return Verdict.OK if error is not None and abs(error) <= self.tolerance else Verdict.OUTSIDE
+
+    def numbers(self) -> dict[str, Any]:
+        """The parts of a result document: ``predicted``, ``measured``, ``error``, ``verdict``."""
+        r = self.result
+        ran = r.steps - r.first_step
+        return {
+            "predicted": self.prediction.numbers(),
+            "measured": {
+                "step_s": self.step_s,
+                "step_p10_s": self.step_p10_s,
+                "step_p90_s": self.step_p90_s,
+                "samples_per_s": self.prediction.built.scenario.model.batch / self.step_s,
+                "blocks": len([b for b in r.blocks if not b.timed]) - 1,
+                "steps": ran,
+                "bytes_sent_total": r.bytes_sent_total // ran if r.bytes_sent_total % ran == 0 else r.bytes_sent_total / ran,
+                "bytes_sent_run": r.bytes_sent_total,
+                "memory_peak_bytes": list(r.memory_peak_bytes),
+                "accuracy": r.accuracy,
+                "loss": r.loss,
+                "kinds_s": dict(self.measured.kinds),
+                "probe_moved": self.probe_moved,
+                "plan_hash": r.plan_hash,
+            },
+            "error": self.errors(),
+            "repeat_band": self.repeat_band,
+            "tolerance": self.tolerance,
+            "verdict": self.verdict.value,
+        }
+
+
+def source_of(built: Built, folder: Path | None) -> Source:
+    """Where the samples of a scenario come from, as a job says it."""
+    data, held_out = built.scenario.data, built.scenario.run.held_out
+    names = {DataName.DIGITS: "digits", DataName.MNIST: "idx", DataName.CIFAR10: "cifar10", DataName.SYNTHETIC: "synthetic"}
+    samples = {DataName.DIGITS: 1797}.get(data.name)
+    fraction = held_out / samples if samples else 0.0
+    return Source(name=names[data.name], path=str(folder or ""), held_out=fraction)
+
+
+def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **options: Any) -> Job:
+    """The run of a scenario in these blocks; `options` are further fields of the job."""
+    steps = sum(b.steps for b in blocks)
+    (role,) = built.lowered
+    return Job(
+        graph=to_text(built.graph),
+        strategy=built.scenario.parallel.strategy,
+        params={**built.strategy_options, "steps": steps},
+        role=role,
+        platform=built.platform.value,
+        source=source_of(built, data),
+        batch=built.scenario.model.batch,
+        seed=built.scenario.seed,
+        blocks=blocks,
+        plan_hash=built.plan.hash,
+        lowered_hash=built.lowered[role].hash,
+        **options,
+    )
+
+
+def blocks_of(steps: int, step_s: float) -> tuple[Block, ...]:
+    """A block to warm up, `BLOCKS` to measure, one with timers: at least `steps` steps, in blocks long enough to mean something."""
+    length = max(ceil(BLOCK_SECONDS / step_s), ceil((steps - TIMED_STEPS) / (BLOCKS + 1)), 8)
+    return (*(Block(steps=length) for _ in range(BLOCKS + 1)), Block(steps=TIMED_STEPS, timed=True))
+
+
+def probe_moved(profile: Profile, result: RunResult) -> float:
+    """The greatest relative change of a rank's median probe from the calibration with as many cores busy."""
+    then = profile.probes[max((n for n in profile.probes if n <= len(result.probes)), default=min(profile.probes))]
+    moved = 0.0
+    for probes in result.probes:
+        for calibrated, now in ((then.arith_s, [p.arithmetic for p in probes]), (then.copy_s, [p.copy for p in probes])):
+            moved = max(moved, abs(median(now) / calibrated - 1))
+    return moved
+
+
+def validate(
+    built: Built,
+    *,
+    data: Path | None = None,
+    folder: Path | None = None,
+    on_progress: Progress | None = None,
+    on_phase: Callable[[str], None] | None = None,
+    on_prediction: Callable[[Prediction], None] | None = None,
+) -> Validation:
+    """Predict a scenario of this host, run it, compare.
+
+    Parameters
+    ----------
+    built : the scenario, on system ``host``.
+    data : folder of the data set's files, where it has one.
+    folder : run folder for checkpoints; None: none are written.
+    on_progress, on_phase : see `runtime.dist.launch.run`.
+    on_prediction : told the prediction before the run starts.
+
+    Raises
+    ------
+    MissingCapability : no calibration profile that fits.
+    DistributedFailure, DataError : the run failed.
+    """
+    prediction = predict(built)
+    if on_prediction is not None:
+        on_prediction(prediction)
+    assert built.profile is not None  # predict has asked for it
+    blocks = blocks_of(built.scenario.run.steps, prediction.stats.step_s)
+    checkpoints = Checkpoints(every=built.scenario.run.checkpoint_every) if folder else None
+    job = job_of(built, blocks, data=data, folder=str(folder or ""), checkpoints=checkpoints, probe=True)
+    result = run(job, on_progress=on_progress, on_phase=on_phase)
+    return compare(prediction, result, built.profile)
+
+
+def compare(prediction: Prediction, result: RunResult, profile: Profile) -> Validation:
+    """Hold a finished run against its prediction."""
+    steps = [b.seconds / b.steps for b in result.blocks if not b.timed][1:]
+    deciles = quantiles(steps, n=10, method="inclusive")
+    ranks = prediction.built.scenario.parallel.ranks
+    return Validation(
+        prediction=prediction,
+        result=result,
+        step_s=median(steps),
+        step_p10_s=deciles[0],
+        step_p90_s=deciles[-1],
+        measured=step_stats(result.timeline),
+        probe_moved=probe_moved(profile, result),
+        tolerance=TOLERANCE.get(ranks, max(TOLERANCE.values())),
+    )
+
+
+def summary(validation: Validation) -> Mapping[str, tuple[float | None, float | None, float | None]]:
+    """Rows for a table: kind -> (predicted seconds, measured seconds, error)."""
+    errors = validation.errors()
+    rows: dict[str, tuple[float | None, float | None, float | None]] = {
+        "step": (validation.prediction.stats.step_s, validation.step_s, errors["step"])
+    }
+    for kind in KINDS:
+        predicted, measured = validation.prediction.stats.kinds.get(kind), validation.measured.kinds.get(kind)
+        if predicted or measured:
+            rows[kind] = (predicted, measured, errors[kind])
+    return rows
