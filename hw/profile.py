@@ -112,7 +112,6 @@ class Profile:
     probes : cores busy -> the probes; runs of so many workers must agree with these.
     step_overhead_s : of a step beyond its actions.
     action_overhead_s : of an action beyond its kernels.
-    rank_nbytes : memory of a worker beyond its arena: input slots, tables, letters.
     rows : what was measured.
     """
 
@@ -127,7 +126,6 @@ class Profile:
     probes: Mapping[int, Probes]
     step_overhead_s: float = 0.0
     action_overhead_s: float = 0.0
-    rank_nbytes: int = 0
     rows: tuple[Row, ...] = ()
 
     def check(self, source_hashes: Mapping[str, str], cpu: str | None = None) -> None:
@@ -175,7 +173,7 @@ class Profile:
             raise HwError(f"the profile is broken ({type(e).__name__}: {e}); {AGAIN}") from e
 
 
-_PLAIN = ("created", "cpu", "cores", "memory_nbytes", "step_overhead_s", "action_overhead_s", "rank_nbytes")
+_PLAIN = ("created", "cpu", "cores", "memory_nbytes", "step_overhead_s", "action_overhead_s")
 
 
 def _kernel_fit(fit: Mapping[str, Any]) -> KernelFit:

@@ -10,7 +10,6 @@ What is timed is only kernels over `KernelRecord.sizes()`, a committed grid that
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from statistics import quantiles
 from typing import Any
@@ -25,7 +24,9 @@ from hw.kernels.record import KERNELS, Call, KernelRecord
 from runtime.kernels.table import address, block, load_families
 from runtime.native import SYSTEM, call, native, now_ns, peek, poke
 
-CHAIN_NBYTES = 1 << 20  # footprint of a chain, about that of a small net's step
+CHAIN_NBYTES = 1 << 20  # least footprint of a chain, about that of a small net's step
+CHAIN_ITEMS = 48
+VISITS = 5
 ALIGN = 64
 
 
@@ -89,13 +90,19 @@ def items(names: Sequence[str]) -> list[Item]:
 
 
 def chains(grid: Sequence[Item], seed: int) -> list[list[Item]]:
-    """Kernels of like footprint together, in an order drawn by the seed; together about `CHAIN_NBYTES`."""
+    """Kernels of like footprint together, in an order drawn by the seed.
+
+    A chain ends when it holds `CHAIN_NBYTES` or `CHAIN_ITEMS`; so the large ones never stand alone, where each would find its
+    operands in the cache, and the last chain may borrow from the one before.
+    """
     rng = np.random.default_rng(seed)
     found: list[list[Item]] = [[]]
     for item in sorted(grid, key=lambda i: (i.nbytes, i.kernel, i.index)):
-        if found[-1] and (sum(i.nbytes for i in found[-1]) + item.nbytes > CHAIN_NBYTES or len(found[-1]) >= 48):
+        if sum(i.nbytes for i in found[-1]) > CHAIN_NBYTES or len(found[-1]) >= CHAIN_ITEMS:
             found.append([])
         found[-1].append(item)
+    if len(found) > 1 and sum(i.nbytes for i in found[-1]) <= CHAIN_NBYTES:
+        found[-2:] = [found[-2] + found[-1]]
     return [[chain[k] for k in rng.permutation(len(chain))] for chain in found]
 
 
@@ -165,21 +172,27 @@ def _empty(clock: int, out: Any) -> None:
         out[r] = now_ns(clock) - start
 
 
-def measure(names: Sequence[str], *, seconds: float, seed: int) -> Iterator[dict[str, Any]]:
-    """Time the grid of these kernels for about so many seconds; yields one row a kernel and size.
+def prepare(names: Sequence[str], seed: int) -> list[Chain]:
+    """The chains of these kernels' grid, bound, and played once: all code is loaded, all memory touched."""
+    load_families()
+    bound = [Chain(c, seed + k) for k, c in enumerate(chains(items(names), seed))]
+    for c in bound:
+        c.play(1)
+    return bound
+
+
+def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any]]:
+    """Time chains for about so many seconds; yields one row a kernel and size.
 
     Chains are visited several times, far apart, so that a slow moment of the machine does not fall on one of them alone.
     """
-    load_families()
-    bound = [Chain(c, seed + k) for k, c in enumerate(chains(items(names), seed))]
     clock = np.zeros(2001, np.int64)
     _empty(SYSTEM.clock_gettime, clock)
     timer = float(np.median(clock))
-    visits = 5
     once = [max(float(np.median(c.play(3).sum(1))), 1.0) * 1e-9 for c in bound]
-    share = seconds / len(bound) / visits
+    share = seconds / len(bound) / VISITS
     seen: list[list[Any]] = [[] for _ in bound]
-    for _ in range(visits):
+    for _ in range(VISITS):
         for k, c in enumerate(bound):
             rounds = int(min(max(share / once[k], 4), 400))
             seen[k].append(c.play(rounds + 1)[1:])  # the first round finds cold caches
@@ -198,15 +211,15 @@ def measure(names: Sequence[str], *, seconds: float, seed: int) -> Iterator[dict
 
 
 def main() -> int:
-    """Read ``{"kernels", "seconds", "seed", "cpu", "start_at_ns"}``, wait for the start, and print ``{"rows", "timer_s"}``."""
-    job = json.load(sys.stdin)
-    if job["cpu"] is not None and hasattr(os, "sched_setaffinity"):
+    """Read ``{"kernels", "seconds", "seed", "cpu"}`` from a line, say ``ready``, wait for a line, and print ``{"rows"}``."""
+    job = json.loads(sys.stdin.readline())
+    if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {job["cpu"]})
-    list(measure(job["kernels"], seconds=0.0, seed=job["seed"]))  # loads and warms everything
-    while time.monotonic_ns() < job["start_at_ns"]:
-        time.sleep(0.001)
-    rows = list(measure(job["kernels"], seconds=job["seconds"], seed=job["seed"]))
-    json.dump({"rows": rows}, sys.stdout, allow_nan=False)
+    bound = prepare(job["kernels"], job["seed"])
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()  # all begin together
+    json.dump({"rows": list(measure(bound, seconds=job["seconds"]))}, sys.stdout, allow_nan=False)
     return 0
 
 

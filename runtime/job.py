@@ -44,10 +44,12 @@ class Block:
     ----------
     steps : how many.
     timed : record ready, start and end of every action. That costs time: compare steps of blocks that are not timed.
+    evaluate : measure the accuracy on the held-out samples after it; the last block that says so gives the run's accuracy.
     """
 
     steps: int
     timed: bool = False
+    evaluate: bool = False
 
 
 @record
@@ -83,7 +85,7 @@ class Job:
     checkpoints : when to save; None: never.
     folder : the run folder; empty: nothing is written.
     resume : file of the checkpoint to go on from; its step counts towards `steps`. Empty: from the beginning.
-    evaluate : measure the accuracy on the held-out samples at the end.
+    evaluate : measure the accuracy on the held-out samples at the end, unless a block says so itself.
     probe : run the arithmetic and copy probes before the first block and after each.
     pin : worker r keeps to the r-th core that this process may use, where there are enough.
     peer_timeout : seconds a worker waits for a letter or a batch before it gives up.

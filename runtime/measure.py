@@ -86,7 +86,8 @@ class Memory:
     The counter is ``Anonymous`` of ``/proc/self/smaps_rollup`` (see proc(5)): pages that this process alone put into memory,
     exact at the moment of reading, where ``VmHWM`` is counted in batches of pages a core and includes pages of program files
     that happen to be read in. The base is read after imports, compilation, data, input ring, probes and tables, before the
-    arena's first page is touched. Shared memory (letters, clock stamps) is not in it. The peak is the largest reading.
+    arena's first page is touched. Shared memory (letters, clock stamps) is not in it, nor what testing and
+    the writing of checkpoints take. The peak is the largest reading.
     """
 
     def __init__(self) -> None:

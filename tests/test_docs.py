@@ -63,6 +63,20 @@ def test_guide_names_every_command() -> None:
     assert set(cli.list_commands(None)) - said == set()  # type: ignore[arg-type]
 
 
+def test_design_page_draws_the_house_as_it_is() -> None:
+    """Every file of the tree in DESIGN.md is there, and every folder; what stands for many names at least one."""
+    (tree,) = re.findall(r"^```\n(graph/\n.*?)^```", (ROOT / "DESIGN.md").read_text(), re.MULTILINE | re.DOTALL)
+    missing, package = [], ""
+    for line in tree.splitlines():
+        if not line.startswith(" "):
+            package = line.rstrip("/")
+        names = re.findall(r"(?<![\w./<>])(?:[\w/]+/)?(?:\w+|<\w+>)\.(?:py|yaml)|\b\w+/(?= |$)", line)
+        missing += [
+            name for name in names if line != f"{package}/" and not any(ROOT.glob(f"{package}/**/{re.sub('<.*?>', '*', name)}"))
+        ]
+    assert missing == []
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "scenarios").glob("*.yaml")), ids=lambda p: p.stem)
 def test_guide_names_every_scenario(path: Path) -> None:
     assert f"scenarios/{path.name}" in (DOCS / "guide.md").read_text()

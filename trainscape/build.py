@@ -19,7 +19,7 @@ from hw.errors import DoesNotFit
 from hw.kernels.record import Platform
 from hw.lower import lower
 from hw.lowered import Lowered
-from hw.model import Overheads, PlacedModel
+from hw.model import PAGE, Overheads, PlacedModel
 from hw.profile import Profile
 from hw.system import System
 from trainscape import host_profile
@@ -112,6 +112,7 @@ class Built:
         """The plan on the system: what the simulator asks."""
         profile = self.profile
         overheads = Overheads(action=profile.action_overhead_s, step=profile.step_overhead_s) if profile else Overheads()
+        beyond = PAGE if self.is_host else 0  # a worker's stack grows by a page while it trains
         cost = COST_MODELS["calibrated" if profile else "roofline"](self.system.device, profile)
         return PlacedModel(
             system=self.system,
@@ -119,5 +120,5 @@ class Built:
             lowered=self.lowered,
             cost=cost,
             overheads=overheads,
+            memory_beyond_arena=beyond,
         )
-

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ from trainscape.errors import TrainscapeError
 
 Tell = Callable[[str, float], None]
 ROOT = Path(__file__).resolve().parents[1]
-FULL_SECONDS, QUICK_SECONDS = 40.0, 9.0  # of kernel timing, for each number of busy cores
+FULL_SECONDS, QUICK_SECONDS = 40.0, 7.0  # of kernel timing, for each number of busy cores
 LINK_SIZES = tuple(int(2 * 96 * 1.8**k) for k in range(14))  # f32 elements summed: letters of 384 B to 800 KB
 LINK_STEPS = 120
 ACTIONS = 256  # tiny actions in a step, to measure what an action takes
@@ -142,34 +141,43 @@ def _versions() -> Mapping[str, str]:
 
 
 def _time_kernels(plan: Plan, busy: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of `runtime.calibration`, the median of all processes that measured at the same time."""
-    start = time.monotonic_ns() + int(6e9)  # all have loaded their kernels by then
-    workers = []
-    for k in range(busy):
-        job = {"kernels": plan.kernels, "seconds": plan.seconds, "seed": seed + 7 * k, "cpu": plan.cores[k], "start_at_ns": start}
-        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runtime.calibration import main; sys.exit(main())"
-        pipe = subprocess.PIPE
-        p = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        workers.append((p, json.dumps(job)))
-    from concurrent.futures import ThreadPoolExecutor
-
+    """Rows of `runtime.calibration`: medians over as many processes as are busy, which begin together."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runtime.calibration import main; sys.exit(main())"
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    workers = [subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) for _ in range(busy)]
     try:
-        with ThreadPoolExecutor(busy) as pool:
-            said = list(pool.map(lambda w: w[0].communicate(w[1], timeout=60 + 4 * plan.seconds), workers))
+        for k, p in enumerate(workers):
+            job = {"kernels": plan.kernels, "seconds": plan.seconds, "seed": seed + 7 * k, "cpu": plan.cores[k]}
+            _tell(p, json.dumps(job))
+        for p in workers:
+            if p.stdout is None or p.stdout.readline().strip() != "ready":
+                raise TrainscapeError(f"a process that times kernels did not start: {p.communicate()[1].strip()[-1500:]}")
+        for p in workers:
+            _tell(p, "go")
+        said = [p.communicate(timeout=60 + 4 * plan.seconds) for p in workers]
     except subprocess.TimeoutExpired:
         raise TrainscapeError("a process that times kernels did not end; is the machine overloaded?") from None
     finally:
-        for p, _ in workers:
+        for p in workers:
             if p.poll() is None:
                 p.kill()
             p.wait()
     found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
-    for (p, _), (out, err) in zip(workers, said, strict=True):
+    for p, (out, err) in zip(workers, said, strict=True):
         if p.returncode:
             raise TrainscapeError(f"timing kernels failed: {err.strip()[-1500:]}")
         for row in json.loads(out)["rows"]:
             found[row["kernel"], row["size"]].append(row)
     return [{**same[0], "median_s": median(r["median_s"] for r in same)} for same in found.values()]
+
+
+def _tell(p: "subprocess.Popen[str]", line: str) -> None:
+    try:
+        assert p.stdin is not None
+        p.stdin.write(line + "\n")
+        p.stdin.flush()
+    except BrokenPipeError:
+        pass  # it ended; whoever reads from it will see why
 
 
 def _fit(rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[dict[str, KernelFit], tuple[Row, ...]]:

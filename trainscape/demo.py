@@ -26,7 +26,7 @@ seed: 1
 model: {name: lenet, batch: 64, input: digits}
 system: {name: host}
 parallel: {strategy: data, ranks: 1, collective: ring, bucket: 32 KiB}
-run: {steps: 600, learning_rate: 0.05, momentum: 0.9, weight_decay: 0.0001, data: digits, held_out: 360, timeout: 120 s}
+run: {steps: 1000, learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0001, data: digits, held_out: 360, timeout: 120 s}
 """
 RANKS = (1, 2)
 ELSEWHERE = ("dgx1-v100", 8)

@@ -34,15 +34,24 @@ def place(scenario: Any) -> str:
 
 def prediction_run(prediction: "Prediction") -> Run:
     """A prediction as a result."""
-    predicted = {**prediction.numbers(), "exposed_s": exposure(prediction.timeline)}
-    return Run(
-        title=place(prediction.built.scenario), document={"predicted": predicted}, timelines={"predicted": prediction.timeline}
-    )
+    document = {
+        "model": model_numbers(prediction.built),
+        "predicted": {**prediction.numbers(), "exposed_s": exposure(prediction.timeline)},
+    }
+    return Run(title=place(prediction.built.scenario), document=document, timelines={"predicted": prediction.timeline})
+
+
+def model_numbers(built: "Built") -> dict[str, Any]:
+    """The model in numbers."""
+    from graph.summary import summary
+
+    found = summary(built.model_graph)
+    return {k: found[k] for k in ("parameters", "forward_macs_per_sample", "activation_bytes_per_sample")}
 
 
 def validation_run(validation: "Validation") -> Run:
     """A prediction and what was measured as a result."""
-    document = validation.numbers()
+    document = {"model": model_numbers(validation.prediction.built), **validation.numbers()}
     document["predicted"]["exposed_s"] = exposure(validation.predicted_timeline)
     document["measured"]["exposed_s"] = exposure(validation.measured_timeline)
     low, high = kind_bands(validation.measured_timeline)

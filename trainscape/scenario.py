@@ -183,9 +183,7 @@ class DataPart(Part):
     """Where samples come from."""
 
     name: DataName = Field(strict=False, description="data set")
-    folder: str | None = Field(
-        default=None, min_length=1, description="folder of the files, seen from the scenario file"
-    )
+    folder: str | None = Field(default=None, min_length=1, description="folder of the files, seen from the scenario file")
 
 
 class RunPart(Part):
@@ -199,9 +197,7 @@ class RunPart(Part):
         default=None, description="samples; by default digits for 8x8x1 images, else synthetic"
     )
     checkpoint_every: int = Field(default=0, ge=0, description="steps between checkpoints; 0: only at the end")
-    held_out: int = Field(
-        default=360, ge=0, description="digits set aside to measure accuracy; other sets have files for that"
-    )
+    held_out: int = Field(default=360, ge=0, description="digits set aside to measure accuracy; other sets have files for that")
     timeout: Seconds = Field(default=600.0, gt=0, description="a run that takes longer is ended")
 
 

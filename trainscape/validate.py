@@ -1,15 +1,17 @@
 """`validate`: predict, then train for real, then hold the one against the other.
 
-The prediction is complete before the first worker starts. Measured is the median of blocks of steps without per-action timers;
-one more block records the actions. Before and after every block two probes, arithmetic and copy, tell whether the machine is
-as fast as when it was calibrated: where they moved by more than 10 % the verdict is ``inconclusive``, never ``ok``.
+The prediction is complete before the first worker starts. Measured is the median over blocks of steps without per-action
+timers, of each block's median step: a step during which the system gave the core to somebody else is not the typical one (the
+mean, which has them all, stands beside it). One more block records the actions. Before and after every block two probes,
+arithmetic and copy, tell whether the machine is as fast as when it was calibrated: where they moved by more than 10 % the
+verdict is ``inconclusive``, never ``ok``.
 """
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from math import ceil
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 from graph.record import record
@@ -48,7 +50,10 @@ class Validation:
     ----------
     prediction : made before the run.
     result : the run.
-    step_s, step_p10_s, step_p90_s : median, 10th and 90th percentile of the blocks' seconds per step.
+    step_s : median of the blocks' median steps, seconds.
+    step_p10_s, step_p90_s, step_mean_s : 10th and 90th percentile, and mean, of all steps of those blocks.
+    repeat_band : half the distance from the 10th to the 90th percentile of the blocks, relative to `step_s`: no error smaller
+        than this means anything.
     measured : stats of the timed block.
     probe_moved : the greatest relative change of a probe from its calibration.
     tolerance : of the step.
@@ -59,6 +64,8 @@ class Validation:
     step_s: float
     step_p10_s: float
     step_p90_s: float
+    step_mean_s: float
+    repeat_band: float
     measured: StepStats
     probe_moved: float
     tolerance: float
@@ -72,11 +79,6 @@ class Validation:
     def measured_timeline(self) -> Timeline:
         """What was measured."""
         return self.result.timeline
-
-    @property
-    def repeat_band(self) -> float:
-        """Half the spread of the blocks, relative: no error smaller than this means anything."""
-        return (self.step_p90_s - self.step_p10_s) / 2 / self.step_s
 
     def errors(self) -> dict[str, float | None]:
         """Signed: predicted / measured - 1; None where nothing of the kind was measured."""
@@ -105,6 +107,7 @@ class Validation:
                 "step_s": self.step_s,
                 "step_p10_s": self.step_p10_s,
                 "step_p90_s": self.step_p90_s,
+                "step_mean_s": self.step_mean_s,
                 "samples_per_s": self.prediction.built.scenario.model.batch / self.step_s,
                 "blocks": len([b for b in r.blocks if not b.timed]) - 1,
                 "steps": ran,
@@ -154,9 +157,13 @@ def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **opti
 
 
 def blocks_of(steps: int, step_s: float) -> tuple[Block, ...]:
-    """A block to warm up, `BLOCKS` to measure, one with timers: at least `steps` steps, in blocks long enough to mean something."""
-    length = max(ceil(BLOCK_SECONDS / step_s), ceil((steps - TIMED_STEPS) / (BLOCKS + 1)), 8)
-    return (*(Block(steps=length) for _ in range(BLOCKS + 1)), Block(steps=TIMED_STEPS, timed=True))
+    """The training itself, which also warms up, then `BLOCKS` to measure and one with timers, of a useful length."""
+    length = max(ceil(BLOCK_SECONDS / step_s), 8)
+    return (
+        Block(steps=max(steps, 8), evaluate=True),
+        *(Block(steps=length) for _ in range(BLOCKS)),
+        Block(steps=TIMED_STEPS, timed=True),
+    )
 
 
 def probe_moved(profile: Profile, result: RunResult) -> float:
@@ -206,15 +213,18 @@ def validate(
 
 def compare(prediction: Prediction, result: RunResult, profile: Profile) -> Validation:
     """Hold a finished run against its prediction."""
-    steps = [b.seconds / b.steps for b in result.blocks if not b.timed][1:]
-    deciles = quantiles(steps, n=10, method="inclusive")
+    blocks = [b.step_seconds for b in result.blocks if not b.timed][1:]
+    medians = [median(b) for b in blocks]
+    steps, among = (quantiles(x, n=10, method="inclusive") for x in ([s for b in blocks for s in b], medians))
     ranks = prediction.built.scenario.parallel.ranks
     return Validation(
         prediction=prediction,
         result=result,
-        step_s=median(steps),
-        step_p10_s=deciles[0],
-        step_p90_s=deciles[-1],
+        step_s=median(medians),
+        step_p10_s=steps[0],
+        step_p90_s=steps[-1],
+        step_mean_s=fmean(s for b in blocks for s in b),
+        repeat_band=(among[-1] - among[0]) / 2 / median(medians),
         measured=step_stats(result.timeline),
         probe_moved=probe_moved(profile, result),
         tolerance=TOLERANCE.get(ranks, max(TOLERANCE.values())),

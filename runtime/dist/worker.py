@@ -23,7 +23,7 @@ import numpy as np
 from graph.init import init_parameters
 from graph.parallel.plan import Rank
 from runtime import checkpoint
-from runtime.data.dataset import load_for
+from runtime.data.dataset import Pair, load_for
 from runtime.data.stage import InputStage
 from runtime.dist.control import Control, State, blocks_from, timer_row
 from runtime.errors import InvalidJob, RunError, StepFailed
@@ -68,6 +68,7 @@ class _Worker:
         self.rank: Rank = self.control.ranks[number]
         self.turn = 0
         self.first_step = 0
+        self.accuracy: float | None = None
 
     def run(self) -> None:
         """All of it; ends the process."""
@@ -115,17 +116,15 @@ class _Worker:
                 return False
             executor.words[Word.TIMEOUT_NS] = int(self.job.peer_timeout * 1e9)
             c.put(State.TRAINING, "state", n)
-            if not self._blocks(executor, probes, memory):
+            if not self._blocks(executor, probes, memory, data):
                 return False
             step, path = executor.next_step, None
             if self.job.checkpoints and n == 0:
                 path = self._save(step, executor.persistent())
-            accuracy = None
-            if data and self.job.evaluate and n == 0 and step == self.job.steps:
-                c.put(State.TESTING, "state", n)
-                accuracy = executor.accuracy(data[1])
+            if data and self.job.evaluate and self.accuracy is None and step == self.job.steps:
+                self._evaluate(executor, data)
         c.tell(n, json.dumps({
-            "step": step, "memory": memory.grown, "compile_s": compile_seconds, "accuracy": accuracy,
+            "step": step, "memory": memory.grown, "compile_s": compile_seconds, "accuracy": self.accuracy,
             "held_out": len(data[1]) if data else 0, "checkpoint": str(path) if path else None, "arena": executor.arena_nbytes,
         }))  # fmt: skip
         return True
@@ -180,7 +179,7 @@ class _Worker:
             raise StepFailed(f"{self.rank}: the others did not come to a barrier in {executor.words[Word.TIMEOUT_NS] / 1e9:g} s")
         return outcome is Outcome.DONE
 
-    def _blocks(self, executor: Executor, probes: Probes | None, memory: Memory) -> bool:
+    def _blocks(self, executor: Executor, probes: Probes | None, memory: Memory, data: Pair | None) -> bool:
         """Play what the job says; False: aborted. Returns early, and True, when asked to stop."""
         c, n = self.control, self.number
         self._probe(probes, 0)
@@ -190,9 +189,12 @@ class _Worker:
             c.view("began", n)[k] = time.monotonic_ns()
             outcome = self._block(executor, k, first, last)
             c.view("ended", n)[k] = time.monotonic_ns()
-            memory.look()
+            if self.accuracy is None:  # testing takes memory of its own
+                memory.look()
             if outcome is not Outcome.DONE:
                 return outcome is Outcome.STOPPED
+            if data and self.job.blocks[k].evaluate:
+                self._evaluate(executor, data)
             self._probe(probes, k + 1)
         return True
 
@@ -214,6 +216,13 @@ class _Worker:
             if every and at % every == 0 and at < job.steps:
                 self._save(at, executor.persistent())
         return Outcome.DONE
+
+    def _evaluate(self, executor: Executor, data: Pair) -> None:
+        """Accuracy on the samples set aside; the first worker's parameters are everybody's."""
+        if self.number == 0:
+            self.control.put(State.TESTING, "state", 0)
+            self.accuracy = executor.accuracy(data[1])
+            self.control.put(State.TRAINING, "state", 0)
 
     def _probe(self, probes: Probes | None, place: int) -> None:
         if probes is not None:

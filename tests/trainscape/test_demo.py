@@ -9,7 +9,7 @@ import pytest
 
 from trainscape.doctor import free_cores
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
+pytestmark = [pytest.mark.slow]
 SHORT = ("--set", "model.width=0.5", "--set", "run.steps=120", "--set", "run.held_out=300")
 
 

@@ -35,7 +35,6 @@ def parameters(checkpoint: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("workers")
 def test_train_and_resume_are_bit_for_bit_one_run(file: Path, cli: Any, tmp_path: Path) -> None:
     whole = cli("train", file, "--json", "--out", "whole").document
     assert whole["steps"] == 12 and 0 <= whole["accuracy"] <= 1 and whole["held_out"] == 100

@@ -128,9 +128,7 @@ def test_aliases_are_written_out() -> None:
 def test_limits() -> None:
     assert f"nested more than {MAX_DEPTH} deep" in first_line("[" * 2000)
     assert f"more than {MAX_ALIASES} aliases" in first_line("a: &x 1\nb: [" + "*x," * (MAX_ALIASES + 1) + "]\n")
-    bomb = "a0: &a0 [1,1,1,1,1,1,1,1]\n" + "".join(
-        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 9)
-    )
+    bomb = "a0: &a0 [1,1,1,1,1,1,1,1]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 9))
     assert f"more than {MAX_NODES} values once aliases are written out" in first_line(bomb)
 
 
