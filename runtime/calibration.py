@@ -10,7 +10,7 @@ What is timed is only kernels over `KernelRecord.sizes()`, a committed grid that
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import quantiles
 from typing import Any
 
@@ -22,12 +22,14 @@ from graph.record import record
 from graph.tensor_type import DType, TensorType
 from hw.kernels.record import KERNELS, Call, KernelRecord
 from runtime.kernels.table import address, block, load_families
+from runtime.measure import memory_bytes_per_second
 from runtime.native import SYSTEM, call, native, now_ns, peek, poke
 
 CHAIN_NBYTES = 1 << 20  # least footprint of a chain, about that of a small net's step
 CHAIN_ITEMS = 48
 VISITS = 5
 ALIGN = 64
+GRADIENTS = ("dy", "g")  # operands that hold an incoming gradient
 
 
 def call_of(kernel: KernelRecord, size: Size) -> tuple[Call, tuple[TensorType, ...]]:
@@ -67,15 +69,23 @@ class Item:
 
     @property
     def nbytes(self) -> int:
-        """Footprint."""
-        return sum(t.nbytes + ALIGN for t in (*self.call.types, *self.outputs)) + self.call.workspace
+        """Footprint; what is written in place counts once."""
+        written = [t for k, t in enumerate(self.outputs) if k not in self.in_place]
+        return sum(t.nbytes + ALIGN for t in (*self.call.types, *written)) + self.call.workspace
+
+    @property
+    def in_place(self) -> Mapping[int, int]:
+        """Output -> operand that it overwrites, as `hw.lower` lays them out."""
+        op = KERNELS[self.kernel].op
+        return OPS[op].aliases if op in OPS else {0: 0} if op == "accumulate" else {}
 
     @property
     def fresh(self) -> int:
         """Which operand its producer has just written: the incoming gradient where there is one, else the first."""
-        op = OPS[KERNELS[self.kernel].op] if KERNELS[self.kernel].op in OPS else None
-        if op is not None and "dy" in op.inputs:
-            return op.inputs.index("dy")
+        operands = OPS[KERNELS[self.kernel].op].inputs if KERNELS[self.kernel].op in OPS else ()
+        for name in GRADIENTS:
+            if name in operands:
+                return operands.index(name)
         return 1 if self.call.attrs.get("ta") is True else 0
 
 
@@ -118,13 +128,10 @@ class Chain:
         function, argument, touch, words = [], [], [], []
         for item in chain:
             reads = [self._place(t, rng) for t in item.call.types] if item.call.reads else []
-            in_place = not item.outputs[0].size or KERNELS[item.kernel].op == "accumulate"
-            writes = reads[:1] if in_place and reads else [self._place(t, None) for t in item.outputs]
+            held = item.in_place
+            writes = [reads[held[k]] if k in held else self._place(t, None) for k, t in enumerate(item.outputs)]
             if KERNELS[item.kernel].op == "input":
                 reads = [self._place(t, rng) for t in item.outputs]
-            elif KERNELS[item.kernel].op in OPS:  # as hw.lower lays it out: what may overwrite an operand, does
-                for output, operand in OPS[KERNELS[item.kernel].op].aliases.items():
-                    writes[output] = reads[operand]
             workspace = self._take(item.call.workspace)
             self._blocks.append(block(item.call, [*reads, *writes, workspace]))
             function.append(address(item.kernel))
@@ -211,7 +218,7 @@ def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any
 
 
 def main() -> int:
-    """Read ``{"kernels", "seconds", "seed", "cpu"}`` from a line, say ``ready``, wait for a line, and print ``{"rows"}``."""
+    """Read ``{"kernels", "seconds", "seed", "cpu"}``, say ``ready``, wait, print ``{"memory_bytes_per_s", "rows"}``."""
     job = json.loads(sys.stdin.readline())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {job["cpu"]})
@@ -219,7 +226,8 @@ def main() -> int:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()  # all begin together
-    json.dump({"rows": list(measure(bound, seconds=job["seconds"]))}, sys.stdout, allow_nan=False)
+    found = {"memory_bytes_per_s": memory_bytes_per_second(), "rows": list(measure(bound, seconds=job["seconds"]))}
+    json.dump(found, sys.stdout, allow_nan=False)
     return 0
 
 

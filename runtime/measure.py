@@ -16,7 +16,8 @@ from runtime.native import SYSTEM, copy_bytes, native, now_ns
 from runtime.result import Probe
 
 _ROUNDS = 400_000  # of the arithmetic probe: somewhat under a millisecond
-_COPY_BYTES = 8 << 20  # larger than a core's own caches
+_COPY_BYTES, _COPIES = 192 << 10, 32  # source and target stay in a core's own second-level cache, as a small net's values do
+_MEMORY_BYTES = 64 << 20  # larger than any cache
 _REPEATS = 7
 
 
@@ -38,9 +39,10 @@ def _arithmetic(rounds: int, seed: float, clock: int) -> tuple[int, float]:
 
 
 @native
-def _copy(to: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], clock: int) -> int:
+def _copy(to: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], times: int, clock: int) -> int:
     begin = now_ns(clock)
-    copy_bytes(to.ctypes.data, source.ctypes.data, source.size)
+    for _ in range(times):
+        copy_bytes(to.ctypes.data, source.ctypes.data, source.size)
     return now_ns(clock) - begin
 
 
@@ -55,8 +57,14 @@ class Probes:
         """The median of some repeats of each: what the machine can do now."""
         clock = SYSTEM.clock_gettime
         arithmetic = median(_arithmetic(_ROUNDS, 1.0, clock)[0] for _ in range(_REPEATS))
-        copy = median(_copy(self._to, self._from, clock) for _ in range(_REPEATS))
+        copy = median(_copy(self._to, self._from, _COPIES, clock) for _ in range(_REPEATS))
         return Probe(arithmetic=arithmetic * 1e-9, copy=copy * 1e-9)
+
+
+def memory_bytes_per_second() -> float:
+    """Bytes that a copy through main memory reads and writes in a second: the median of some."""
+    source, to = np.ones((2, _MEMORY_BYTES), np.uint8)
+    return 2e9 * _MEMORY_BYTES / median(_copy(to, source, 1, SYSTEM.clock_gettime) for _ in range(_REPEATS))
 
 
 def drift(before: Probe, after: Probe) -> float:

@@ -82,9 +82,10 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, t
     compile_all(progress=lambda done, total, name: say(f"compiling kernels ({done} of {total})", 0.0))
     levels = [n for n in (1, 2) if n <= len(cores)]
     rows: dict[int, list[dict[str, Any]]] = {}
+    memory: dict[int, float] = {}
     for k, busy in enumerate(levels):
         say(f"timing kernels, {busy} core{'s' if busy > 1 else ''} busy", 0.05 + 0.8 * k / len(levels))
-        rows[busy] = _time_kernels(plan, busy, seed)
+        rows[busy], memory[busy] = _time_kernels(plan, busy, seed)
     say("timing the shared-memory link and the probes", 0.88)
     alone, together = _exchange(1, ()), _exchange(len(levels), LINK_SIZES if len(levels) > 1 else ())
     say("timing the player", 0.95)
@@ -96,7 +97,7 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, t
         cpu=cpu_name(),
         cores=len(cores),
         memory_nbytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        memory_bytes_per_s={n: 2 * _COPY_NBYTES / p.copy_s for n, p in ((1, _probes(alone)), (len(levels), _probes(together)))},
+        memory_bytes_per_s=memory,
         versions={"python": sys.version.split()[0], "trainscape": __version__, **_versions()},
         kernels=kernels,
         link=_link(together) if len(levels) > 1 else _NO_LINK,
@@ -107,7 +108,6 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, t
     )
 
 
-_COPY_NBYTES = 8 << 20  # of the copy probe, `runtime.measure`
 _NO_LINK = LinkFit(
     send_overhead_s=0.0,
     send_bytes_per_s=1e9,
@@ -140,8 +140,8 @@ def _versions() -> Mapping[str, str]:
 # ------------------------------------------------------------------------------------------------------------- kernels
 
 
-def _time_kernels(plan: Plan, busy: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of `runtime.calibration`: medians over as many processes as are busy, which begin together."""
+def _time_kernels(plan: Plan, busy: int, seed: int) -> tuple[list[dict[str, Any]], float]:
+    """(rows, memory bandwidth of a core) of `runtime.calibration`: medians over the busy processes, which begin together."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runtime.calibration import main; sys.exit(main())"
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     workers = [subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) for _ in range(busy)]
@@ -163,12 +163,15 @@ def _time_kernels(plan: Plan, busy: int, seed: int) -> list[dict[str, Any]]:
                 p.kill()
             p.wait()
     found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    memory = []
     for p, (out, err) in zip(workers, said, strict=True):
         if p.returncode:
             raise TrainscapeError(f"timing kernels failed: {err.strip()[-1500:]}")
-        for row in json.loads(out)["rows"]:
+        body = json.loads(out)
+        memory.append(body["memory_bytes_per_s"])
+        for row in body["rows"]:
             found[row["kernel"], row["size"]].append(row)
-    return [{**same[0], "median_s": median(r["median_s"] for r in same)} for same in found.values()]
+    return [{**same[0], "median_s": median(r["median_s"] for r in same)} for same in found.values()], median(memory)
 
 
 def _tell(p: "subprocess.Popen[str]", line: str) -> None:
