@@ -89,11 +89,17 @@ def text(rows: Rows, profile: Profile) -> str:
         if mine:
             lines.append(
                 f"**{name}**: {len(mine)} conclusive runs, mean absolute error of the step {sum(mine) / len(mine):.1%}, "
-                f"greatest {max(mine):.1%} (tolerance {TOLERANCE[ranks]:.0%})."
+                f"greatest {max(mine):.1%} (tolerance {TOLERANCE[ranks]:.0%}); {covered(rows, name)}."
             )
             lines.append("")
     lines += [TABLE, *(row(*r) for r in rows), "", MEMORY, *(memory(*r) for r in rows)]
     return "\n".join(lines) + "\n"
+
+
+def covered(rows: Rows, name: str) -> str:
+    """How many measured steps lie in the predicted 80 % interval."""
+    found = [v.prediction.interval[0] <= v.step_s <= v.prediction.interval[1] for n, _, _, v in rows if n == name]
+    return f"the predicted 80 % interval holds the measured step in {sum(found)} of {len(found)}"
 
 
 def row(name: str, width: float, batch: int, v: Validation) -> str:
@@ -122,6 +128,7 @@ def draw(path: Path, rows: Rows) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
     for ax, name in zip(axes, SCENARIOS, strict=True):
@@ -138,6 +145,10 @@ def draw(path: Path, rows: Rows) -> None:
                 ax.scatter(*zip(*points, strict=True), color=colour, label=verdict, zorder=3)
         ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=name)
         ax.set(xlabel="measured step, µs", ylabel="predicted step, µs")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
         ax.legend(loc="upper left", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -186,7 +186,11 @@ class PlacedModel:
         return 1.0
 
     def spread(self, rank: Rank) -> float:
-        """Relative standard deviation to expect of a step's compute: the calls' own, taken as independent by kernel."""
+        """Relative standard deviation to expect of a step's compute.
+
+        What kernels have of their own is independent from kernel to kernel, but the same for all calls of one; what they share is
+        added.
+        """
         by_kernel: dict[str, tuple[float, float]] = {}
         total = 0.0
         for calls in self.lowered[rank.role].segments.values():
@@ -195,7 +199,8 @@ class PlacedModel:
                 seconds, _ = by_kernel.get(c.kernel, (0.0, 0.0))
                 by_kernel[c.kernel] = seconds + t, self.cost.spread(c)
                 total += t
-        return float(sum((t * s) ** 2 for t, s in by_kernel.values()) ** 0.5 / total) if total else 0.0
+        own = sum((t * s / total) ** 2 for t, s in by_kernel.values()) if total else 0.0
+        return float((own + self.cost.common_spread**2) ** 0.5)
 
     def phase_seconds(self, rank: Rank) -> dict[Phase, float]:
         """Compute seconds of one micro-batch (and one update) by phase."""

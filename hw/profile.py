@@ -112,6 +112,7 @@ class Profile:
     probes : cores busy -> the probes; runs of so many workers must agree with these.
     step_overhead_s : of a step beyond its actions.
     action_overhead_s : of an action beyond its kernels.
+    repeat : relative standard deviation of one kernel's time from one moment to another: what no model of kernels can know.
     rows : what was measured.
     """
 
@@ -126,6 +127,7 @@ class Profile:
     probes: Mapping[int, Probes]
     step_overhead_s: float = 0.0
     action_overhead_s: float = 0.0
+    repeat: float = 0.0
     rows: tuple[Row, ...] = ()
 
     def check(self, source_hashes: Mapping[str, str], cpu: str | None = None) -> None:
@@ -173,7 +175,7 @@ class Profile:
             raise HwError(f"the profile is broken ({type(e).__name__}: {e}); {AGAIN}") from e
 
 
-_PLAIN = ("created", "cpu", "cores", "memory_nbytes", "step_overhead_s", "action_overhead_s")
+_PLAIN = ("created", "cpu", "cores", "memory_nbytes", "step_overhead_s", "action_overhead_s", "repeat")
 
 
 def _kernel_fit(fit: Mapping[str, Any]) -> KernelFit:

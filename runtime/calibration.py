@@ -191,7 +191,8 @@ def prepare(names: Sequence[str], seed: int) -> list[Chain]:
 def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any]]:
     """Time chains for about so many seconds; yields one row a kernel and size.
 
-    Chains are visited several times, far apart, so that a slow moment of the machine does not fall on one of them alone.
+    Chains are visited several times, far apart, so that a slow moment of the machine does not fall on one of them alone;
+    ``repeat`` is the relative standard deviation between the visits.
     """
     clock = np.zeros(2001, np.int64)
     _empty(SYSTEM.clock_gettime, clock)
@@ -205,6 +206,8 @@ def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any
             seen[k].append(c.play(rounds + 1)[1:])  # the first round finds cold caches
     for c, blocks in zip(bound, seen, strict=True):
         times = np.maximum(np.concatenate(blocks).astype(float) - timer, 1.0) * 1e-9
+        visits = np.array([np.median(b, axis=0) for b in blocks])
+        repeat = visits.std(axis=0) / np.median(visits, axis=0)
         for i, item in enumerate(c.items):
             deciles = quantiles(times[:, i], n=10)
             yield {
@@ -213,6 +216,7 @@ def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any
                 "median_s": float(np.median(times[:, i])),
                 "p10_s": deciles[0],
                 "p90_s": deciles[-1],
+                "repeat": float(repeat[i]),
                 "rounds": len(times),
             }
 

@@ -23,7 +23,7 @@ from graph.errors import nearest
 from graph.ir import Graph
 from graph.record import record
 from graph.text import to_text
-from graph.timeline import Record
+from graph.timeline import Record, Timeline
 from hw.cost.calibrated import fit
 from hw.kernels import KERNELS
 from hw.kernels.record import Platform
@@ -41,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FULL_SECONDS, QUICK_SECONDS = 40.0, 7.0  # of kernel timing, for each number of busy cores
 LINK_SIZES = tuple(int(2 * 96 * 1.8**k) for k in range(14))  # f32 elements summed: letters of 384 B to 800 KB
 LINK_STEPS = 120
+LINK_RUNS = 3  # where a process's pages lie makes a difference, so several
 ACTIONS = 256  # tiny actions in a step, to measure what an action takes
 PACKAGES = ("numpy", "numba", "llvmlite", "simpy")
 
@@ -87,7 +88,8 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, t
         say(f"timing kernels, {busy} core{'s' if busy > 1 else ''} busy", 0.05 + 0.8 * k / len(levels))
         rows[busy], memory[busy] = _time_kernels(plan, busy, seed)
     say("timing the shared-memory link and the probes", 0.88)
-    alone, together = _exchange(1, ()), _exchange(len(levels), LINK_SIZES if len(levels) > 1 else ())
+    alone = _exchange(1, ())
+    together = [_exchange(len(levels), LINK_SIZES if len(levels) > 1 else ()) for _ in range(LINK_RUNS)]
     say("timing the player", 0.95)
     action_s, step_s = _overheads()
     say("fitting", 0.98)
@@ -100,10 +102,11 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, t
         memory_bytes_per_s=memory,
         versions={"python": sys.version.split()[0], "trainscape": __version__, **_versions()},
         kernels=kernels,
-        link=_link(together) if len(levels) > 1 else _NO_LINK,
-        probes={n: _probes(r) for n, r in ((1, alone), (len(levels), together))},
+        link=_link([r.timeline for r in together]) if len(levels) > 1 else _NO_LINK,
+        probes={n: _probes(r) for n, r in ((1, [alone]), (len(levels), together))},
         step_overhead_s=step_s,
         action_overhead_s=action_s,
+        repeat=median(r["repeat"] for r in rows[max(rows)]),
         rows=fitted,
     )
 
@@ -216,12 +219,10 @@ def _exchange(ranks: int, sizes: Sequence[int], actions: int = 0) -> RunResult:
     return run(job)
 
 
-def _probes(result: RunResult) -> Probes:
-    """Medians over all ranks and times."""
-    return Probes(
-        arith_s=median(p.arithmetic for r in result.probes for p in r),
-        copy_s=median(p.copy for r in result.probes for p in r),
-    )
+def _probes(results: Sequence[RunResult]) -> Probes:
+    """Medians over all runs, ranks and times."""
+    found = [p for result in results for r in result.probes for p in r]
+    return Probes(arith_s=median(p.arithmetic for p in found), copy_s=median(p.copy for p in found))
 
 
 def _overheads() -> tuple[float, float]:
@@ -232,17 +233,17 @@ def _overheads() -> tuple[float, float]:
     return max(action, 0.0), max(fast - action, 0.0)
 
 
-def _link(result: RunResult) -> LinkFit:
+def _link(timelines: Sequence[Timeline]) -> LinkFit:
     """Fit sends, copies and sums of letters to overhead + bytes / rate; latency from those whose receiver was waiting."""
     by_size: dict[tuple[str, int], list[float]] = defaultdict(list)
     ends: dict[tuple[Any, ...], Record] = {}
-    for r in result.timeline:
+    for run_number, r in ((k, r) for k, t in enumerate(timelines) for r in t):
         if not r.is_leaf or r.id[-1] not in ("send", "recv"):
             continue
         hop = r.id[-2]
         what = "send" if r.id[-1] == "send" else ("add" if hop == 0 else "copy")  # a ring of two: sum, then copy
         by_size[what, r.nbytes].append(r.seconds)
-        ends[(*r.id, r.rank)] = r
+        ends[(run_number, *r.id, r.rank)] = r
     rates = {}
     residuals: list[float] = []
     for what in ("send", "copy", "add"):

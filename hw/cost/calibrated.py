@@ -110,6 +110,11 @@ class CalibratedModel:
         """Relative error to expect of `seconds`, from the residuals of the fit with one core busy."""
         return self._coefficients(call.kernel, 1).spread
 
+    @property
+    def common_spread(self) -> float:
+        """How much the host's speed changed from one moment of the calibration to another."""
+        return self.profile.repeat
+
 
 def calibrated_model(device: Device, profile: Profile | None) -> CalibratedModel:
     """The model of a host core; raises `HwError` without a profile."""

@@ -22,7 +22,12 @@ class CostModel(Protocol):
         ...
 
     def spread(self, call: Call) -> float:
-        """Relative standard deviation to expect of `seconds`."""
+        """Relative standard deviation to expect of `seconds`, of this kernel alone."""
+        ...
+
+    @property
+    def common_spread(self) -> float:
+        """Relative standard deviation that all kernels share: the device is slower or faster than the model says."""
         ...
 
 

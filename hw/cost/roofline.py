@@ -51,6 +51,8 @@ MAX_SPLIT = 32
 SPREAD = 0.25
 """Relative standard deviation to expect of one kernel: the 90th percentile of V100's errors over the shapes named above, 0.27,
 is 1.28 times 0.21; widened, since for other devices no such table is published."""
+COMMON_SPREAD = 0.2
+"""Relative standard deviation that all kernels of a device share: a judgement, since boost clocks alone differ by 10 to 20 %."""
 
 
 @record
@@ -188,8 +190,13 @@ class RooflineModel:
         return self._seen[key]
 
     def spread(self, call: Call) -> float:
-        """Relative standard deviation to expect of `seconds`."""
+        """Relative standard deviation to expect of `seconds`, of this kernel alone."""
         return SPREAD
+
+    @property
+    def common_spread(self) -> float:
+        """What all kernels share: clock, power limit, and how good the libraries are that a data sheet says nothing of."""
+        return COMMON_SPREAD
 
 
 def roofline_model(device: Device, profile: Profile | None) -> RooflineModel:

@@ -1,5 +1,6 @@
 """A plan placed on a system: kernels through the cost model, transfers through the topology."""
 
+import numpy as np
 import pytest
 
 from hw.catalogue import system
@@ -58,3 +59,40 @@ def test_dma_takes_no_core(placed):
     assert model.recv_seconds(a, b, 1 << 20, add=False) == 0.0
     assert model.recv_seconds(a, b, 1 << 20, add=True) > 0.0
     assert {model.engine(a, s) for s in ("compute", "comm>", "comm<")} == {"compute", "comm>", "comm<"}
+
+
+class Uncertain:
+    """Every kernel takes what its call reads, with an error of its own and one that all share."""
+
+    name = "uncertain"
+    common_spread = 0.04
+
+    def __init__(self, rng):
+        self.rng, self.errors, self.shared = rng, {}, 1.0
+
+    def draw(self):
+        self.errors, self.shared = {}, 1 + self.rng.normal(0, self.common_spread)
+
+    def seconds(self, call, *, busy=1):
+        error = self.errors.setdefault(call.kernel, self.rng.normal(0, self.spread(call))) if self.rng else 0.0
+        return (call.work.nbytes + 64) * 1e-9 * (1 + error) * self.shared
+
+    def spread(self, call):
+        return 0.03 + 0.02 * (len(call.kernel) % 5)
+
+
+def test_an_interval_of_80_percent_holds_80_percent(trained, planned):
+    """Draw the errors that a cost model owns up to: the step lies within the interval made of them as often as it says."""
+    graph = trained()
+    plan, s = planned(graph, ranks=2), system("dgx1-v100")
+    low = {"worker": lower(graph, plan, "worker", Platform.CUDA)}
+    believed = PlacedModel(system=s, plan=plan, lowered=low, cost=Uncertain(None))
+    rank = plan.ranks[0]
+    total = sum(believed.call_seconds(c) for c in low["worker"].calls)
+    reach = 1.2816 * believed.spread(rank) * total
+    truth, inside, trials = Uncertain(np.random.default_rng(5)), 0, 2000
+    for _ in range(trials):
+        truth.draw()
+        step = sum(truth.seconds(c) for c in low["worker"].calls)
+        inside += abs(step - total) <= reach
+    assert inside / trials == pytest.approx(0.8, abs=0.04)

@@ -99,6 +99,7 @@ def profile() -> Profile:
         ),
         probes={1: Probes(arith_s=1e-3, copy_s=2e-3)},
         step_overhead_s=1e-6,
+        repeat=0.02,
         rows=(Row(kernel="cpu.relu", busy=1, what="f32[64]", measured_s=1e-6, fitted_s=1.03e-6),),
     )
 
