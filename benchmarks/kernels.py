@@ -4,23 +4,40 @@
 
 Rivals take turns in one process, one thread each, so that a slow moment of the machine meets all of them. A ratio above 1 means
 that ours is faster; differences below 10 % are ties. NumPy has no convolution: there the rival is im2col and its matrix product.
+NumPy's matrix products are OpenBLAS's, which is told to use one thread; PyTorch's are those of its own libraries.
 """
 
 import argparse
+import ctypes
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graph.ir import Phase
 from graph.op import OPS, Array, Size, Work
+from graph.record import record
 from hw.kernels import KERNELS, Platform
 from hw.kernels.record import Call, KernelRecord
 from runtime.kernels.build import compile_all
 from runtime.kernels.table import address, block, run_table
 
 Rival = Callable[[], object]
+
+
+def one_blas_thread() -> str | None:
+    """Tell the OpenBLAS of NumPy's wheels to use one thread; returns which processor's code it chose, None when not found."""
+    for file in (Path(np.__file__).parents[1] / "numpy.libs").glob("*openblas*"):
+        library = ctypes.CDLL(str(file))
+        for end in ("64_", ""):
+            if hasattr(library, f"scipy_openblas_set_num_threads{end}"):
+                getattr(library, f"scipy_openblas_set_num_threads{end}")(1)
+                name = getattr(library, f"scipy_openblas_get_corename{end}")
+                name.restype = ctypes.c_char_p
+                return str(name().decode())
+    return None
 
 
 def ours(kernel: KernelRecord, size: Size, inputs: list[Array]) -> Rival:
@@ -95,6 +112,8 @@ def torch_rival(kernel: KernelRecord, size: Size, inputs: list[Array]) -> Rival 
 
     if kernel.op == "conv2d":
         x[0], x[1] = x[0].permute(0, 3, 1, 2), x[1].permute(3, 2, 0, 1).contiguous()
+    if kernel.op in ("conv2d_grad_input", "conv2d_grad_weight"):
+        return _torch_conv_gradient(kernel.op, x, a)
     pool = {"max_pool": f.max_pool2d, "avg_pool": f.avg_pool2d}
     if kernel.op in pool:
         x[0] = x[0].permute(0, 3, 1, 2)
@@ -102,8 +121,24 @@ def torch_rival(kernel: KernelRecord, size: Size, inputs: list[Array]) -> Rival 
     simple: dict[str, Callable[..., object]] = {
         "relu": torch.relu, "tanh": torch.tanh, "add": torch.add, "add_bias": torch.add, "conv2d": conv, "matmul": matmul,
         "scale": lambda t: t * a["factor"], "bias_grad": lambda t: t.reshape(-1, t.shape[-1]).sum(0),
+        "relu_grad": lambda y, dy: torch.ops.aten.threshold_backward(dy, y, 0),
+        "tanh_grad": lambda y, dy: torch.ops.aten.tanh_backward(dy, y), "dot": lambda s, t: torch.dot(s.ravel(), t.ravel()),
     }  # fmt: skip
     return (lambda: simple[kernel.op](*x)) if kernel.op in simple else None
+
+
+def _torch_conv_gradient(op: str, given: list[Any], a: Any) -> Rival:
+    """One gradient of a convolution of images that lie in memory as ours do."""
+    import torch
+
+    if op == "conv2d_grad_input":
+        dy, w = given[0].permute(0, 3, 1, 2), given[1].permute(3, 2, 0, 1).contiguous()
+        x, mask = torch.empty(len(dy), a["height"], a["width"], w.shape[1]).permute(0, 3, 1, 2), [True, False, False]
+    else:
+        x, dy = (t.permute(0, 3, 1, 2) for t in given)
+        w, mask = torch.empty(dy.shape[1], x.shape[1], a["kh"], a["kw"]), [False, True, False]
+    stride, pad = [a["stride"]] * 2, [a["pad"]] * 2
+    return lambda: torch.ops.aten.convolution_backward(dy, x, w, None, stride, pad, [1, 1], False, [0, 0], 1, mask)
 
 
 def shortest(rivals: dict[str, Rival], rounds: int) -> dict[str, float]:
@@ -134,19 +169,42 @@ def arrays(size: Size) -> list[Array]:
     ]
 
 
-def rows(kernel: KernelRecord, rounds: int) -> Iterable[str]:
+@record
+class Row:
+    """One kernel at one size: `seconds` of CPU time by rival, the work, the size in words."""
+
+    kernel: str
+    seconds: Mapping[str, float]
+    flop: float
+    size: str
+
+    def ratio(self, rival: str) -> float:
+        return self.seconds[rival] / self.seconds["ours"]
+
+
+def measured(kernel: KernelRecord, size: Size, rounds: int) -> Row:
+    """All rivals at one size."""
+    inputs = arrays(size)
+    rivals = {"ours": ours(kernel, size, inputs)}
+    for name, rival in (("numpy", numpy_rival(kernel, size, inputs)), ("torch", torch_rival(kernel, size, inputs))):
+        if rival is not None:
+            rivals[name] = rival
+    plain = {k: v for k, v in size.attrs.items() if k != "epilogue"}
+    flop = OPS[kernel.op].work(size.types[: len(OPS[kernel.op].inputs)], plain).flop
+    what = " ".join(map(str, size.types)) + " " + " ".join(f"{k}={v}" for k, v in size.attrs.items())
+    return Row(kernel=kernel.name, seconds=shortest(rivals, rounds), flop=flop, size=what)
+
+
+def rows(kernel: KernelRecord, rounds: int) -> Iterator[Row]:
+    """The kernel's calibration grid, size by size."""
     for size in kernel.sizes():
-        inputs = arrays(size)
-        rivals = {"ours": ours(kernel, size, inputs)}
-        for name, rival in (("numpy", numpy_rival(kernel, size, inputs)), ("torch", torch_rival(kernel, size, inputs))):
-            if rival is not None:
-                rivals[name] = rival
-        best = shortest(rivals, rounds)
-        plain = {k: v for k, v in size.attrs.items() if k != "epilogue"}
-        flop = OPS[kernel.op].work(size.types[: len(OPS[kernel.op].inputs)], plain).flop
-        what = " ".join(map(str, size.types)) + " " + " ".join(f"{k}={v}" for k, v in size.attrs.items())
-        against = "  ".join(f"{k}/ours {best[k] / best['ours']:6.2f}" for k in best if k != "ours")
-        yield f"{kernel.name:30s} {best['ours'] * 1e6:9.2f} us {flop / best['ours'] / 1e9:7.1f} Gflop/s  {against}  {what}"
+        yield measured(kernel, size, rounds)
+
+
+def chosen(names: list[str]) -> list[KernelRecord]:
+    """The CPU kernels of operators whose names begin so; all when none is given."""
+    cpu = [k for k in KERNELS.values() if k.platform is Platform.CPU and k.op in OPS]
+    return [k for k in cpu if k.name.startswith(tuple(names) or ("cpu.",))]
 
 
 def main() -> None:
@@ -155,10 +213,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12, help="turns of each rival")
     given = parser.parse_args()
     compile_all()
-    for kernel in KERNELS.values():
-        if kernel.platform is Platform.CPU and kernel.op in OPS and kernel.name.startswith(tuple(given.kernels) or ("cpu.",)):
-            for row in rows(kernel, given.rounds):
-                print(row, flush=True)
+    if not one_blas_thread():
+        print("NumPy's BLAS may use several threads here: its ratios say little")
+    for kernel in chosen(given.kernels):
+        for row in rows(kernel, given.rounds):
+            best = row.seconds["ours"]
+            against = "  ".join(f"{k}/ours {row.ratio(k):6.2f}" for k in row.seconds if k != "ours")
+            print(
+                f"{row.kernel:30s} {best * 1e6:9.2f} us {row.flop / best / 1e9:7.1f} Gflop/s  {against}  {row.size}", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ class GraphError(Exception):
     """Base of every error that `graph` raises on purpose."""
 
 
-class UnknownName(GraphError):
-    """A registry was asked for a name it does not hold."""
+class UnknownName(GraphError, KeyError):
+    """A registry was asked for a name it does not hold. A `KeyError` too, as mappings promise: ``get`` depends on it."""
+
+    def __str__(self) -> str:  # that of a KeyError is quoted
+        return str(self.args[0])
 
 
 class TypeMismatch(GraphError):
@@ -28,4 +31,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A half sentence for an error message: the nearest known name, or the whole list when nothing is near."""
     names = sorted(map(str, known))
     close = get_close_matches(name, names, n=1, cutoff=0.6)
+    close = close or [n for n in names if name and n.startswith(name)]
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"

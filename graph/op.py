@@ -1,7 +1,8 @@
 """The operator record: everything the project knows of an operator, except how to run it fast.
 
-A missing part fails at import. Registering an operator (`graph.ops`) makes the common checks run on it: shapes, work
-against counted loops, gradients against finite differences, kernels against `reference`.
+A missing part fails at import. Registering an operator (`graph.ops`) makes the common checks run on it: shapes, compulsory
+bytes, gradients against finite differences, kernels against `reference`. Its flop are held against a counted loop in
+``tests/graph/test_work.py``.
 """
 
 import math

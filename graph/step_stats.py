@@ -100,7 +100,7 @@ _COMPUTE, _COMM, _EXPOSED = " compute", " comm", " exposed"  # beside the kinds,
 
 def _of_rank(leaves: list[Record], steps: list[int]) -> dict[str, float]:
     """One rank's medians over these steps, by kind."""
-    busy = _union((r.start, r.end) for r in leaves if _is_computing(r))
+    busy = union((r.start, r.end) for r in leaves if _is_computing(r))
     by_step: dict[int, list[Record]] = {k: [] for k in steps}
     for r in leaves:
         if step_of(r) in by_step:
@@ -111,7 +111,7 @@ def _of_rank(leaves: list[Record], steps: list[int]) -> dict[str, float]:
         for r in records:
             seconds[kind_of(r)] += r.seconds
             seconds[_COMPUTE] += r.seconds if _is_computing(r) else 0.0
-        comm = _union((r.ready, r.end) for r in records if is_transfer(r))
+        comm = union((r.ready, r.end) for r in records if is_transfer(r))
         seconds[_COMM] = sum(b - a for a, b in comm)
         seconds[_EXPOSED] = sum(b - a - _overlap(busy, a, b) for a, b in comm)
         for name, s in seconds.items():
@@ -123,7 +123,7 @@ def _is_computing(r: Record) -> bool:
     return not is_transfer(r) and r.stream != "input"
 
 
-def _union(intervals: Iterable[Interval]) -> list[Interval]:
+def union(intervals: Iterable[Interval]) -> list[Interval]:
     """Disjoint intervals that cover the same time, in order."""
     found: list[Interval] = []
     for a, b in sorted(intervals):

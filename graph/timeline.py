@@ -1,11 +1,10 @@
-"""What happened when: one record an action, the same from every engine, joined by (rank, id).
+"""What happened when: one record an action, the same from every engine, joined by rank and action.
 
-An action's id is its path ``(step, what, of what, ...)``; a prefix is a coarser action. Leaves are the actions that
-hold a device or a link; parents (a collective) span their children. Waiting for a peer is not work: a leaf's
-`start` is when it began to do something, `ready` when its operands and its stream were free.
+An action's id is its path ``(step, what, of what, ...)``; less the step it names the action, and a prefix is a coarser one.
+Leaves are the actions that hold a device or a link; parents (a collective) span their children. Waiting for a peer is not
+work: a leaf's `start` is when it began to do something, `ready` when its operands and its stream were free.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
@@ -86,22 +85,15 @@ class Timeline:
         """From the first start to the last end."""
         return max(r.end for r in self.records) - min(r.start for r in self.records) if self.records else 0.0
 
-    def ids(self) -> set[tuple[Rank, Path]]:
-        return {(r.rank, r.id) for r in self.records}
+    def actions(self) -> set[tuple[Rank, Path]]:
+        """Every action of a step, by who does it."""
+        return {(r.rank, action_of(r)) for r in self.records}
 
     def of(self, *prefix: Any) -> "Timeline":
         """The records whose id begins with `prefix`; ``None`` in it stands for anything."""
         n = len(prefix)
         keep = [r for r in self.records if len(r.id) >= n and all(p in (None, x) for p, x in zip(prefix, r.id, strict=False))]
         return Timeline(keep, plan_hash=self.plan_hash, source=self.source, like=self.like)
-
-    def busy_seconds(self, name: Callable[[Record], str]) -> dict[str, float]:
-        """Seconds of work of the leaves, summed by name."""
-        total: dict[str, float] = defaultdict(float)
-        for r in self.records:
-            if r.is_leaf:
-                total[name(r)] += r.seconds
-        return dict(total)
 
 
 @record
@@ -111,7 +103,7 @@ class Comparison:
     Parameters
     ----------
     name : what the actions have in common.
-    count : actions that both recorded.
+    count : actions of a step that both recorded.
     predicted, measured : median seconds of one.
     """
 
@@ -121,37 +113,42 @@ class Comparison:
     measured: float
 
     @property
-    def error(self) -> float:
-        """Signed fraction by which the prediction is too long; 0 when both are 0."""
-        if self.predicted == self.measured:
-            return 0.0
-        return self.predicted / self.measured - 1.0 if self.measured else float("inf")
+    def error(self) -> float | None:
+        """Signed fraction by which the prediction is too long; None where nothing was measured to hold it against."""
+        return self.predicted / self.measured - 1.0 if self.measured else None
 
 
-def kind(r: Record) -> str:
+def action_of(r: Record) -> Path:
+    """The id without its step: the same action in every step."""
+    return r.id[1:] if r.id and isinstance(r.id[0], int) else r.id
+
+
+def action_name(r: Record) -> str:
     """The id without its numbers: ``(3, "allreduce", "b0", 1, "send")`` is ``"allreduce/b0/send"``."""
     return "/".join(x for x in r.id if isinstance(x, str))
 
 
-def compare(predicted: Timeline, measured: Timeline, name: Callable[[Record], str] = kind) -> tuple[Comparison, ...]:
+def compare(predicted: Timeline, measured: Timeline, name: Callable[[Record], str] = action_name) -> tuple[Comparison, ...]:
     """Hold two timelines against each other, at the coarsest level that both recorded: a collective, not its transfers.
 
     Parameters
     ----------
-    predicted, measured : of the same plan; ids that only one of them holds are left out.
-    name : record -> the kind of action it is counted under.
+    predicted, measured : of the same plan, not necessarily of the same steps; actions that only one of them holds are left out.
+    name : record -> what it is counted under; by default the action, whatever its step, rank and micro-batch.
 
     Returns
     -------
     One comparison a kind, in the order in which kinds first end in `predicted`.
     """
-    both = predicted.ids() & measured.ids()
+    both = predicted.actions() & measured.actions()
     coarse = {(rank, id) for rank, id in both if not any((rank, id[:n]) in both for n in range(1, len(id)))}
     found: dict[str, tuple[list[float], list[float]]] = {}
+    counted: dict[str, set[tuple[Rank, Path]]] = {}
     for side, timeline in enumerate((predicted, measured)):
         for r in timeline:
-            if (r.rank, r.id) in coarse:
+            if (action := (r.rank, action_of(r))) in coarse:
                 found.setdefault(name(r), ([], []))[side].append(r.seconds)
+                counted.setdefault(name(r), set()).add(action)
     return tuple(
-        Comparison(name=n, count=len(p), predicted=median(p), measured=median(m)) for n, (p, m) in found.items() if p and m
+        Comparison(name=n, count=len(counted[n]), predicted=median(p), measured=median(m)) for n, (p, m) in found.items()
     )

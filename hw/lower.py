@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from graph.ir import Graph, Kind, Node, Phase
 from graph.op import Work
-from graph.parallel.plan import Buffer, Do, Plan, Rank
+from graph.parallel.plan import Buffer, Do, Plan
 from graph.parallel.unroll import StepAction, unroll
 from graph.passes.plan_memory import plan_memory
 from graph.tensor_type import TensorType, f32
@@ -46,7 +46,7 @@ def lower(graph: Graph, plan: Plan, role: str, platform: Platform, *, algorithms
     segments: dict[str, tuple[Call, ...]] = {}
     for name, nodes in plan.role[role].segments.items():
         segments[name] = _segment(graph, plan.role[role].buffers, name, nodes, platform, algorithms or {})
-    actions = unroll(plan, Rank(role, (0,) * len(plan.role[role].axes)))
+    actions = unroll(plan, plan.first_rank(role))
     for a in actions:
         if isinstance(a.ins, Do) and a.ins.kernel not in segments:
             segments[a.ins.kernel] = (_named(graph, plan.role[role].buffers, a.ins, platform),)
@@ -253,7 +253,7 @@ def _lifetimes(
     known: set[str],
 ) -> tuple[dict[str, int], dict[str, tuple[int, ...]], list[tuple[int, ...]]]:
     """Sizes and uses of what may share memory, and the order of its users: the calls of every action, and transfers."""
-    me = Rank(role, (0,) * len(plan.role[role].axes))
+    me = plan.first_rank(role)
     held = {v for b in plan.role[role].buffers.values() for v in b.values} | set(plan.role[role].buffers)
     sizes: dict[str, int] = {}
     uses: dict[str, list[int]] = {}

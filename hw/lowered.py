@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from graph.ir import Graph, Kind
 from graph.op import Work
-from graph.parallel.plan import Do, Plan, Rank
+from graph.parallel.plan import Do, Plan
 from graph.record import record
 from hw.errors import HwError
 from hw.kernels.record import Call, Platform
@@ -106,7 +106,7 @@ class Lowered:
             v = self.layout.views[v]
         if v in self.layout.values:
             return self.layout.values[v] + (STRIDE * do.id[MICRO_BATCH] if v in self.layout.per_micro_batch else 0)
-        me = Rank(self.role, (0,) * len(self.plan.role[self.role].axes))
+        me = self.plan.first_rank(self.role)
         for ref in (*do.writes, *do.reads):
             if v == ref.buffer or v in self._held[ref.buffer]:
                 buffer, slot, _, _ = self.plan.key(me, ref)

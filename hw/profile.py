@@ -7,16 +7,17 @@ another processor, or for kernels whose source has changed since, is refused as 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, TypeVar
 
 from graph.record import record
 from hw.errors import HwError, StaleProfile
 from hw.link import CoreCopies, Rate
 
+T = TypeVar("T")
 SCHEMA = "trainscape.profile/1"
 FILE_NAME = "host-profile.json"
 AGAIN = "run `trainscape calibrate`"
@@ -78,10 +79,18 @@ class LinkFit:
 
 @record
 class Probes:
-    """Seconds of the two reference loops that tell whether the machine is as fast as it was."""
+    """Seconds of the reference loops that tell whether the machine is as fast as it was.
+
+    Parameters
+    ----------
+    arith_s : arithmetic in registers.
+    copy_s : copies in a core's cache.
+    meeting_s : the way of a word from core to core and back; 0.0 with one core busy.
+    """
 
     arith_s: float
     copy_s: float
+    meeting_s: float = 0.0
 
 
 @record
@@ -163,26 +172,70 @@ class Profile:
             raise StaleProfile(f"the profile has schema {body.get('schema')!r}, not {SCHEMA!r}; {AGAIN}")
         try:
             return cls(
-                **{k: body[k] for k in _PLAIN},
+                **{k: _typed(k, body[k], kind) for k, kind in _PLAIN.items()},
                 versions=dict(body["versions"]),
-                memory_bytes_per_s={int(k): float(v) for k, v in body["memory_bytes_per_s"].items()},
+                memory_bytes_per_s=_levels("memory_bytes_per_s", body["memory_bytes_per_s"], _rate),
                 kernels={name: _kernel_fit(fit) for name, fit in body["kernels"].items()},
-                link=LinkFit(**{**body["link"], "residuals": tuple(body["link"]["residuals"])}),
-                probes={int(k): Probes(**v) for k, v in body["probes"].items()},
+                link=_link(body["link"]),
+                probes=_levels("probes", body["probes"], _probes),
                 rows=tuple(Row(**r) for r in body["rows"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise HwError(f"the profile is broken ({type(e).__name__}: {e}); {AGAIN}") from e
 
 
-_PLAIN = ("created", "cpu", "cores", "memory_nbytes", "step_overhead_s", "action_overhead_s", "repeat")
+_PLAIN: Mapping[str, type] = {
+    "created": str, "cpu": str, "cores": int, "memory_nbytes": int,
+    "step_overhead_s": float, "action_overhead_s": float, "repeat": float,
+}  # fmt: skip
+
+
+def _typed(what: str, value: Any, kind: type) -> Any:
+    """A value of the document if it is of this kind and, where it is a number, finite and not negative."""
+    is_right = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    if not is_right or (kind is not str and not 0 <= value < math.inf):
+        raise ValueError(f"{what} cannot be {value!r}")
+    return value
+
+
+def _rate(value: Any) -> float:
+    """A number above 0."""
+    if _typed("a rate or a time", value, float) == 0:
+        raise ValueError("a rate or a time cannot be 0")
+    return float(value)
+
+
+def _levels(what: str, found: Mapping[str, Any], read: Callable[[Any], T]) -> dict[int, T]:
+    """Busy cores -> value; there is at least one."""
+    if not found:
+        raise ValueError(f"{what} is empty")
+    return {int(k): read(v) for k, v in found.items()}
+
+
+def _probes(found: Mapping[str, Any]) -> Probes:
+    meeting = float(_typed("meeting_s", found["meeting_s"], float))  # 0 with one core busy
+    return Probes(arith_s=_rate(found["arith_s"]), copy_s=_rate(found["copy_s"]), meeting_s=meeting)
+
+
+def _link(found: Mapping[str, Any]) -> LinkFit:
+    numbers = {k: _rate(v) if k.endswith("_bytes_per_s") else _typed(k, v, float) for k, v in found.items() if k != "residuals"}
+    return LinkFit(**numbers, residuals=tuple(found["residuals"]))
+
+
+def _coefficients(found: Mapping[str, Any]) -> Coefficients:
+    per = {term: _typed(f"seconds per {term}", v, float) for term, v in found["seconds_per"].items()}
+    return Coefficients(seconds_per=per, residuals=tuple(_finite(r) for r in found["residuals"]))
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"a residual cannot be {value!r}")
+    return float(value)
 
 
 def _kernel_fit(fit: Mapping[str, Any]) -> KernelFit:
-    busy = {
-        int(k): Coefficients(seconds_per=dict(v["seconds_per"]), residuals=tuple(v["residuals"])) for k, v in fit["busy"].items()
-    }
-    return KernelFit(source_hash=fit["source_hash"], busy=busy)
+    busy = _levels("a kernel", fit["busy"], _coefficients)
+    return KernelFit(source_hash=_typed("source_hash", fit["source_hash"], str), busy=busy)
 
 
 def default_path() -> Path:

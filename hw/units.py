@@ -122,13 +122,6 @@ def parse(text: str | int | float, kind: Quantity) -> float:
     return int(value)
 
 
-def parse_whole(text: str | int, kind: Quantity) -> int:
-    """Like `parse`, for the kinds that are whole numbers."""
-    if not kind.is_whole:
-        raise HwError(f"{kind.value} are not whole numbers")
-    return int(parse(text, kind))
-
-
 def format(value: float, kind: Quantity, digits: int | None = None) -> str:
     """Text with a unit in which the number is easy to read.
 

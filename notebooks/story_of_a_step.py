@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 from graph.ir import Phase
 from graph.parallel.text import plan_text
 from graph.step_stats import step_of
-from graph.timeline import Timeline, kind
+from graph.timeline import Timeline, action_name
 from trainscape.build import Built
 from trainscape.calibrate import calibrate
 from trainscape.host_profile import state
@@ -161,7 +161,7 @@ def typical(timeline: Timeline) -> dict[str, float]:
     work: dict[str, dict[object, float]] = defaultdict(lambda: defaultdict(float))
     for r in timeline:
         if r.is_leaf:
-            name = kind(r).removesuffix("/send").removesuffix("/recv")
+            name = action_name(r).removesuffix("/send").removesuffix("/recv")
             work[name][r.rank, step_of(r)] += r.seconds
     return {name: 1e6 * median(seconds.values()) for name, seconds in work.items()}
 

@@ -79,6 +79,7 @@ def save(folder: Path, c: Checkpoint, *, keep: int = 3) -> Path:
     finally:
         part.unlink(missing_ok=True)
     _sync_folder(folder)
+    _sweep(folder)
     for old in sorted(_saved(folder), key=lambda p: (len(p.name), p.name))[: -max(keep, 1)]:
         old.unlink(missing_ok=True)
     return path
@@ -90,6 +91,17 @@ def _write(z: zipfile.ZipFile, name: str, a: npt.NDArray[Any]) -> None:
         a = a if a.flags.c_contiguous else a.copy()
         np.lib.format.write_array_header_1_0(f, np.lib.format.header_data_from_array_1_0(a))
         f.write(a.reshape(-1).view(np.uint8).data)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that are gone have left half written."""
+    for part in folder.glob(".step-*.part"):
+        try:
+            os.kill(int(part.name.split(".")[2]), 0)  # asks whether it is there, and no more
+        except (ValueError, IndexError, PermissionError):
+            continue
+        except OSError:
+            part.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -108,6 +120,9 @@ def load(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path} holds no checkpoint")
         path = newest
     try:
+        with path.open("rb") as f:
+            if f.read(2) != b"PK":
+                raise ValueError("not a zip file")
         with path.open("rb") as f, np.load(f, allow_pickle=False) as z:
             meta = json.loads(bytes(z[META]))
             if meta.get("schema") != SCHEMA:

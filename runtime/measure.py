@@ -1,17 +1,15 @@
-"""Measuring: the two probes, statistics of blocks, and what a process's own counters say of its memory.
+"""Measuring: the two probes, memory bandwidth, and what a process's own counters say of its memory.
 
 Probes are the same work every time: if they move, the machine did, and times taken between them do not compare. Time is read
 from the monotonic clock around native code, so the interpreter is not in it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
-from graph.record import record
 from runtime.native import SYSTEM, copy_bytes, native, now_ns
 from runtime.result import Probe
 
@@ -65,27 +63,6 @@ def memory_bytes_per_second() -> float:
     """Bytes that a copy through main memory reads and writes in a second: the median of some."""
     source, to = np.ones((2, _MEMORY_BYTES), np.uint8)
     return 2e9 * _MEMORY_BYTES / median(_copy(to, source, 1, SYSTEM.clock_gettime) for _ in range(_REPEATS))
-
-
-def drift(before: Probe, after: Probe) -> float:
-    """The larger relative change of the two probes, as a fraction."""
-    return max(abs(after.arithmetic / before.arithmetic - 1), abs(after.copy / before.copy - 1))
-
-
-@record
-class Statistics:
-    """Of a sample: its median and what lies between its first and last tenth."""
-
-    median: float
-    p10: float
-    p90: float
-    count: int
-
-
-def statistics(sample: Sequence[float]) -> Statistics:
-    """Median, p10 and p90, linearly interpolated."""
-    p10, median, p90 = (float(x) for x in np.percentile(np.asarray(sample, dtype=float), (10, 50, 90)))
-    return Statistics(median=median, p10=p10, p90=p90, count=len(sample))
 
 
 class Memory:

@@ -46,8 +46,15 @@ def _record(lowered: Lowered, rank: Rank, a: StepAction, step: int, ready: float
     nbytes, flop = _amount(lowered, lowered.plan, rank, a.ins)
     return Record(
         rank=rank, id=(step, *a.id[1:]), stream=a.ins.on, ready=ready, start=start, end=end, nbytes=nbytes, flop=flop,
-        is_leaf=a.is_leaf, note=a.ins.note,
+        is_leaf=a.is_leaf, note=a.ins.note, peer=_peer(lowered.plan, rank, a.ins),
     )  # fmt: skip
+
+
+def _peer(plan: Plan, rank: Rank, ins: Any) -> Rank | None:
+    """The rank on the other side of a transfer."""
+    if isinstance(ins, Send):
+        return plan.peer(rank, ins.to)
+    return plan.peer(rank, ins.source) if isinstance(ins, Recv) and not isinstance(ins.source, str) else None
 
 
 def _amount(lowered: Lowered, plan: Plan, rank: Rank, ins: Any) -> tuple[int, int]:

@@ -9,10 +9,13 @@ from graph.timeline import Timeline
 
 @record
 class Probe:
-    """Seconds of the two probes (`runtime.measure`): a chain of arithmetic in registers, and a copy through memory."""
+    """Seconds of the probes: a chain of arithmetic in registers, a copy in the core's cache (`runtime.measure`), and, between
+    workers, a meeting: the time until a word that one core writes is seen by the other. 0.0 where a worker is alone.
+    """
 
     arithmetic: float
     copy: float
+    meeting: float = 0.0
 
 
 @record

@@ -284,3 +284,13 @@ def barrier(mine: int, others: Words, turn: int, words: Words) -> int:
                     elif now - since > words[_TIMEOUT_NS]:
                         return _TIMED_OUT
     return _DONE
+
+
+@native
+def meetings(mine: int, others: Words, first: int, times: int, words: Words) -> int:
+    """Many barriers, one right after the other: what is left to time is how long a word takes from core to core."""
+    for turn in range(first, first + times):
+        outcome = barrier(mine, others, turn, words)
+        if outcome != _DONE:
+            return outcome
+    return _DONE

@@ -8,9 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from graph.parallel.closed_form import collective_seconds
-from graph.parallel.collectives import COLLECTIVES
 from graph.parallel.machine import Action
-from graph.parallel.plan import Collective, Group, Path, Plan, Rank, Send
+from graph.parallel.plan import Collective, Path, Plan, Rank, Send
 from sim.model import SystemModel
 
 
@@ -56,5 +55,5 @@ class ClosedForms:
 
     def nbytes_sent(self, rank: Rank, c: Collective) -> int:
         """Bytes that a rank sends in a collective, counted from its program."""
-        instructions = COLLECTIVES[c.algorithm].program(Group(self.plan, rank, c))
+        instructions = self.plan.transfers(rank, c)
         return sum(self.plan.nbytes(rank, i.what) for i in instructions if isinstance(i, Send))

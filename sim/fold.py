@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graph.parallel.collectives import COLLECTIVES
-from graph.parallel.plan import Collective, Do, Group, Instruction, Peer, Plan, Rank, Recv, Role, Send
+from graph.parallel.plan import Collective, Do, Instruction, Peer, Plan, Rank, Recv, Role, Send
 from sim.errors import SimError
 from sim.model import Link, SystemModel
 from sim.network import Weighted
@@ -80,12 +80,12 @@ class Relations:
         if self._is_priced(self._me, c):
             self.groups[c.along] = None
         elif algorithm.symmetric:
-            for i in algorithm.program(Group(self._plan, self._me, c)):
+            for i in self._plan.transfers(self._me, c):
                 self._note(i, EVERYWHERE)
         else:
             self.indexed[c.along] = None
             for k, rank in enumerate(self._plan.group(self._me, c.along)):
-                for i in algorithm.program(Group(self._plan, rank, c)):
+                for i in self._plan.transfers(rank, c):
                     self._note(i, (c.along, k))
 
     def _note(self, i: Instruction, place: Place) -> None:

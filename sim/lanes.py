@@ -1,7 +1,8 @@
 """Lanes whose room is given back when a letter has been taken out, not when its reader turns to it: taking out is work."""
 
 from graph.errors import InvalidPlan
-from graph.parallel.machine import Action, Lanes
+from graph.parallel.lanes import Lanes
+from graph.parallel.machine import Action
 from graph.parallel.plan import Rank, Recv
 
 

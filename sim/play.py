@@ -12,7 +12,9 @@ from math import inf
 from typing import Any
 
 from graph.errors import nearest
-from graph.parallel.machine import Action, Letter, Machine
+from graph.instrument import hooks
+from graph.parallel.lanes import Letter
+from graph.parallel.machine import Action, Machine
 from graph.parallel.plan import Collective, Do, Instruction, Message, Plan, Rank, Recv, Send
 from graph.timeline import Record, Timeline
 from sim.clock import Clock
@@ -21,7 +23,6 @@ from sim.device import COMPUTE, TRANSFER, Device, Engine, Job
 from sim.errors import OutOfMemory, SimError, Stuck
 from sim.fold import Fold, Unfolded
 from sim.input import InputStage
-from sim.instrument import hooks
 from sim.jitter import Jitter
 from sim.lanes import TimedLanes
 from sim.message import MessageNetwork
@@ -63,7 +64,7 @@ def play(
     slow : rank -> factor on its compute seconds: stragglers.
     stops : rank -> seconds after which it begins nothing any more.
     jitter : chance in compute seconds.
-    instruments : who watches (`sim.instrument`).
+    instruments : who watches (`graph.instrument`).
 
     Returns
     -------
@@ -73,7 +74,8 @@ def play(
     ------
     OutOfMemory : a rank needs more memory than its device has.
     Stuck : the plan cannot go on.
-    SimError : an unknown detail or instrument method, a plan that cannot be folded.
+    SimError : an unknown detail, a plan that cannot be folded.
+    GraphError : an instrument has a method that no engine calls.
     """
     if detail not in set(Detail):
         raise SimError(f"unknown detail {str(detail)!r}; {nearest(str(detail), Detail)}")

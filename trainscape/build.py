@@ -14,7 +14,7 @@ from graph.parallel.plan import Plan
 from graph.parallel.strategies import STRATEGIES
 from hw.catalogue import HOST, host_system
 from hw.catalogue import system as catalogue_system
-from hw.cost import COST_MODELS
+from hw.cost import cost_model
 from hw.errors import DoesNotFit
 from hw.kernels.record import Platform
 from hw.lower import lower
@@ -25,7 +25,7 @@ from hw.system import System
 from trainscape import host_profile
 from trainscape.cross_check import devices
 from trainscape.scenario import Scenario
-from trainscape.zoo_graph import scenario_graph
+from trainscape.zoo_graph import model_graph
 
 
 class Built:
@@ -49,7 +49,7 @@ class Built:
     def model_graph(self) -> Graph:
         """Forward and loss of one micro-batch of one rank."""
         try:
-            return scenario_graph(self.scenario)
+            return model_graph(self.scenario.model, batch=self.scenario.micro_batch, seed=self.scenario.seed)
         except GraphError as e:
             raise DoesNotFit(str(e)) from e
 
@@ -113,12 +113,11 @@ class Built:
         profile = self.profile
         overheads = Overheads(action=profile.action_overhead_s, step=profile.step_overhead_s) if profile else Overheads()
         beyond = PAGE if self.is_host else 0  # a worker's stack grows by a page while it trains
-        cost = COST_MODELS["calibrated" if profile else "roofline"](self.system.device, profile)
         return PlacedModel(
             system=self.system,
             plan=self.plan,
             lowered=self.lowered,
-            cost=cost,
+            cost=cost_model(self.system.device, profile),
             overheads=overheads,
             memory_beyond_arena=beyond,
         )

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from graph.errors import nearest
+from graph.instrument import hooks
 from graph.ir import Graph
 from graph.record import record
 from graph.text import to_text
@@ -36,7 +37,6 @@ from runtime.result import RunResult
 from trainscape import __version__
 from trainscape.errors import TrainscapeError
 
-Tell = Callable[[str, float], None]
 ROOT = Path(__file__).resolve().parents[1]
 FULL_SECONDS, QUICK_SECONDS = 40.0, 7.0  # of kernel timing, for each number of busy cores
 LINK_SIZES = tuple(int(2 * 96 * 1.8**k) for k in range(14))  # f32 elements summed: letters of 384 B to 800 KB
@@ -62,7 +62,7 @@ class Plan:
     kernels: tuple[str, ...]
 
 
-def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, tell: Tell | None = None) -> Profile:
+def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, instruments: Sequence[object] = ()) -> Profile:
     """Measure this host; see the module.
 
     Parameters
@@ -70,29 +70,33 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, t
     quick : a quarter of the time: enough for a first look, with a wider interval.
     only : names of kernel records to measure; by default all.
     seed : order of the grid.
-    tell : told what happens now, and the fraction that is done.
+    instruments : who watches (`graph.instrument`): phases, and the kernels that had to be compiled.
 
     Raises
     ------
     TrainscapeError : an unknown kernel, or a measuring process failed.
     """
-    say: Tell = tell or (lambda what, done: None)
+    on_phase = hooks(instruments, "on_phase")
+
+    def say(what: str) -> None:
+        for call in on_phase:
+            call(what)
+
     cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else tuple(range(os.cpu_count() or 1))
     plan = Plan(seconds=QUICK_SECONDS if quick else FULL_SECONDS, cores=cores, kernels=_kernels(only))
-    say("compiling kernels", 0.0)
-    compile_all(progress=lambda done, total, name: say(f"compiling kernels ({done} of {total})", 0.0))
+    compile_all(instruments=instruments)
     levels = [n for n in (1, 2) if n <= len(cores)]
     rows: dict[int, list[dict[str, Any]]] = {}
     memory: dict[int, float] = {}
-    for k, busy in enumerate(levels):
-        say(f"timing kernels, {busy} core{'s' if busy > 1 else ''} busy", 0.05 + 0.8 * k / len(levels))
+    for busy in levels:
+        say(f"timing kernels, {busy} core{'s' if busy > 1 else ''} busy")
         rows[busy], memory[busy] = _time_kernels(plan, busy, seed)
-    say("timing the shared-memory link and the probes", 0.88)
+    say("timing the shared-memory link and the probes")
     alone = _exchange(1, ())
     together = [_exchange(len(levels), LINK_SIZES if len(levels) > 1 else ()) for _ in range(LINK_RUNS)]
-    say("timing the player", 0.95)
+    say("timing the player")
     action_s, step_s = _overheads()
-    say("fitting", 0.98)
+    say("fitting")
     kernels, fitted = _fit(rows)
     return Profile(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -222,7 +226,11 @@ def _exchange(ranks: int, sizes: Sequence[int], actions: int = 0) -> RunResult:
 def _probes(results: Sequence[RunResult]) -> Probes:
     """Medians over all runs, ranks and times."""
     found = [p for result in results for r in result.probes for p in r]
-    return Probes(arith_s=median(p.arithmetic for p in found), copy_s=median(p.copy for p in found))
+    return Probes(
+        arith_s=median(p.arithmetic for p in found),
+        copy_s=median(p.copy for p in found),
+        meeting_s=median(p.meeting for p in found),
+    )
 
 
 def _overheads() -> tuple[float, float]:

@@ -1,10 +1,10 @@
 """Rules between the settings of a scenario: what no single key can know. All of them are checked, none stops the others."""
 
-import os
 from collections.abc import Iterator
 
 from graph.record import record
 from hw.errors import HwError
+from trainscape.doctor import free_cores
 from trainscape.errors import MistakeKind
 from trainscape.expect import bound
 from trainscape.scenario import DIGITS, IMAGES, DataName, Expectation, Scenario
@@ -121,6 +121,6 @@ def _expectation(key: str, e: Expectation) -> Iterator[Finding]:
 
 
 def _warnings(s: Scenario) -> Iterator[str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = free_cores()
     if s.system.name == "host" and s.parallel.ranks > cores:
         yield f"{s.parallel.ranks} ranks on {cores} free cores: timings will mean little"

@@ -13,11 +13,12 @@ from hw.errors import DoesNotFit
 from trainscape.host_profile import Status, state
 from trainscape.load import Loaded, load_text
 from trainscape.output import Output
-from trainscape.progress import run_progress, tasks
+from trainscape.progress import progress
 from trainscape.report.json_document import result
-from trainscape.report.publication import Run, publish
+from trainscape.report.publication import publish
+from trainscape.report.run import Run
 from trainscape.report.run_folder import RunFolder
-from trainscape.report.tables import comparison_table, percent, plain_table, seconds
+from trainscape.report.tables import comparison_table, percent, plain_table, seconds, share
 from trainscape.results import prediction_run, validation_run
 
 SCENARIO = """
@@ -69,14 +70,14 @@ def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = 
     folder = RunFolder.create(out or Path("runs") / "demo", command="demo", settings=here[0].scenario.settings())
     output.note(NOTE)
     _prepare(output)
-    runs = [run for loaded in here if (run := _validate(output, loaded, folder)) is not None]
-    runs.append(_predict(output, elsewhere))
+    runs = [run for loaded in here if (run := _validate(output, loaded)) is not None]
+    runs.append(_predict(elsewhere))
     document = _document(here[0], runs, folder)
     output.show(_table(runs))
     for run in runs:
         if "measured" in run.document:
             output.show(comparison_table(run.document, run.title))
-            output.show(f"{_verdict(run)}, accuracy {_percent(run.document['accuracy'])} on samples set aside\n")
+            output.show(f"{_verdict(run)}, accuracy {share(run.document['accuracy'])} on samples set aside\n")
     publish(folder, f"LeNet on digits, batch {here[0].scenario.model.batch}", document, runs, notes=[NOTE])
     output.show(f"{folder.path}/: report.md, step.png, result.json, and trace.json.gz for https://ui.perfetto.dev")
     return document
@@ -92,25 +93,25 @@ def _prepare(output: Output) -> None:
         return
     why = "there is no calibration of this computer yet" if found.status is Status.MISSING else found.text
     output.note(f"{why}: compiling kernels and measuring them, once, for about a minute")
-    with tasks(output, "calibration") as tell:
-        save_profile(calibrate(quick=True, tell=tell))
+    with progress(output, "calibration", every_phase=True) as shown:
+        save_profile(calibrate(quick=True, instruments=[shown]))
 
 
-def _validate(output: Output, loaded: Loaded, folder: RunFolder) -> Run | None:
+def _validate(output: Output, loaded: Loaded) -> Run | None:
     from trainscape.build import Built
     from trainscape.validate import validate
 
     ranks = loaded.scenario.parallel.ranks
     try:
-        with run_progress(output, f"{ranks} worker{'s' if ranks > 1 else ''}") as progress:
-            found = validate(Built(loaded.scenario), on_progress=progress.step, on_phase=progress.phase)
+        with progress(output, f"{ranks} worker{'s' if ranks > 1 else ''}") as shown:
+            found = validate(Built(loaded.scenario), instruments=[shown])
     except DoesNotFit as e:
         output.warning(str(e))
         return None
     return validation_run(found)
 
 
-def _predict(output: Output, loaded: Loaded) -> Run:
+def _predict(loaded: Loaded) -> Run:
     from trainscape.build import Built
     from trainscape.predict import predict
 
@@ -143,7 +144,3 @@ def _verdict(run: Run) -> str:
     from trainscape.report.markdown import error_sentence
 
     return error_sentence(run.document)
-
-
-def _percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.1f} %"

@@ -33,6 +33,8 @@ _BY_NAME: tuple[tuple[str, str, ExitCode], ...] = (
     ("runtime.errors", "MissingCapability", ExitCode.MISSING_CAPABILITY),
     ("runtime.errors", "DataError", ExitCode.INVALID_INPUT),
     ("runtime.errors", "CheckpointError", ExitCode.INVALID_INPUT),
+    ("runtime.errors", "InvalidJob", ExitCode.INVALID_INPUT),
+    ("runtime.errors", "RunError", ExitCode.DISTRIBUTED_FAILURE),  # what is left: a process that compiles kernels has died
     ("hw.errors", "StaleProfile", ExitCode.MISSING_CAPABILITY),
     ("hw.errors", "HwError", ExitCode.INFEASIBLE),
     ("sim.errors", "SimError", ExitCode.INFEASIBLE),
@@ -57,6 +59,8 @@ def classify(error: BaseException) -> ExitCode:
         return ExitCode.DISTRIBUTED_FAILURE
     if isinstance(error, RunFolderError):
         return ExitCode.INVALID_INPUT
+    if isinstance(error, MemoryError):
+        return ExitCode.INFEASIBLE
     for module, name, code in _BY_NAME:
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(error, kind):
@@ -70,6 +74,8 @@ def message(error: BaseException) -> str:
         return error.format_message()
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
     return str(error) or type(error).__name__
 
 

@@ -10,7 +10,7 @@ from trainscape.result_keys import without_index
 from trainscape.scenario import Expectation
 
 
-def kind_of(key: str) -> Quantity | None:
+def quantity_of(key: str) -> Quantity | None:
     """The quantity that a key holds, by its ending; None: a bare number."""
     last = without_index(key).rpartition(".")[2]
     if ".kinds_s." in key or (last.endswith("_s") and not last.endswith("_per_s")):
@@ -26,10 +26,10 @@ def bound(key: str, given: float | str) -> float:
     """The number that an expectation gives for a key: SI, from a number or from text with a unit; raises `HwError`."""
     if not isinstance(given, str):
         return float(given)
-    kind = kind_of(key)
-    if kind is None:
+    quantity = quantity_of(key)
+    if quantity is None:
         raise HwError(f"{given!r}: {key} is a bare number")
-    return parse(given, kind)
+    return parse(given, quantity)
 
 
 @record

@@ -24,8 +24,7 @@ def known(what: str) -> tuple[str, ...]:
         from graph.parallel.strategies import STRATEGIES
 
         return tuple(name.removesuffix("_parallel") for name, s in STRATEGIES.items() if s.trains)
-    import graph.parallel.collectives  # noqa: F401 (fills the registry)
-    from graph.parallel.plan import COLLECTIVES
+    from graph.parallel.collectives import COLLECTIVES
 
     return tuple(COLLECTIVES)
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graph.timeline import compare
 from trainscape.errors import MissingCapability, OutsideTolerance
 from trainscape.expect import outcomes
 from trainscape.report.exposure import exposure, kind_bands
-from trainscape.report.publication import Run
+from trainscape.report.run import Run
+from trainscape.report.tables import share
 
 if TYPE_CHECKING:
     from trainscape.build import Built
@@ -57,6 +59,11 @@ def validation_run(validation: "Validation") -> Run:
     low, high = kind_bands(validation.measured_timeline)
     document["measured"] |= {"kinds_p10_s": low, "kinds_p90_s": high}
     document["accuracy"] = document["measured"].get("accuracy")
+    actions = compare(validation.predicted_timeline, validation.measured_timeline)
+    document["actions"] = [
+        {"action": c.name, "count": c.count, "predicted_s": c.predicted, "measured_s": c.measured, "error": c.error}
+        for c in actions
+    ]
     timelines = {"predicted": validation.predicted_timeline, "measured": validation.measured_timeline}
     return Run(title=place(validation.prediction.built.scenario), document=document, timelines=timelines)
 
@@ -84,14 +91,10 @@ def enforce(document: Mapping[str, Any]) -> None:
             wrong.append(f"{o['key']} is {got}, expected {bounds} ({o['source']})")
     verdict = document.get("verdict")
     if verdict == "outside":
-        wrong.insert(0, f"the step's error is {_percent(document['error']['step'])}, tolerance {_percent(document['tolerance'])}")
+        wrong.insert(0, f"the step's error is {share(document['error']['step'])}, tolerance {share(document['tolerance'])}")
     elif verdict not in (None, "ok"):
         moved = document.get("measured", {}).get("probe_moved")
-        why = f": the probes moved by {_percent(moved)} since the calibration" if moved is not None else ""
+        why = f": the probes moved by {share(moved)} since the calibration" if moved is not None else ""
         wrong.insert(0, f"{verdict}{why}; run it again on a quiet computer, or calibrate again")
     if wrong:
         raise OutsideTolerance("\n".join(wrong), document)
-
-
-def _percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.1f} %"

@@ -1,6 +1,10 @@
 """`train`: a scenario is run for real, in one block of steps, with checkpoints in its run folder."""
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,7 +18,7 @@ from runtime.result import RunResult
 from trainscape.build import Built
 from trainscape.errors import TimedOut
 from trainscape.output import Output
-from trainscape.progress import RunProgress, run_progress
+from trainscape.progress import progress
 from trainscape.validate import job_of
 
 AUTO = "auto"
@@ -105,10 +109,11 @@ def train(built: Built, *, folder: Path, output: Output, data: Path | None = Non
     Interrupted, DistributedFailure, DataError, CheckpointError : see `runtime.dist.launch.run`.
     """
     job = training_job(built, folder=folder, data=data, resume=resume)
-    until = time.monotonic() + built.scenario.run.timeout
-    with run_progress(output, _title(built)) as progress:
+    timeout = built.scenario.run.timeout
+    until = time.monotonic() + timeout
+    with _polite_end(), progress(output, _title(built)) as shown:
         try:
-            return Training(built=built, result=run(job, on_progress=_Deadline(until, progress), on_phase=progress.phase))
+            return Training(built=built, result=run(job, instruments=[shown], timeout=timeout))
         except Interrupted as e:
             if time.monotonic() < until:
                 raise
@@ -135,14 +140,14 @@ def _title(built: Built) -> str:
     return f"{built.scenario.name}, {ranks} worker{'s' if ranks > 1 else ''}"
 
 
-class _Deadline:
-    """Passes progress on, and stops the run as Ctrl-C would when its time is over: between two steps, with a checkpoint."""
-
-    def __init__(self, until: float, progress: RunProgress) -> None:
-        self._until, self._progress, self._has_stopped = until, progress, False
-
-    def __call__(self, step: int, steps: int, loss: float) -> None:
-        self._progress.step(step, steps, loss)
-        if time.monotonic() > self._until and not self._has_stopped:
-            self._has_stopped = True
-            raise KeyboardInterrupt
+@contextmanager
+def _polite_end() -> Iterator[None]:
+    """Take SIGTERM (of a batch system, a container, a shutdown) as Ctrl-C meanwhile, so that the run is saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there can signals be handled
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,7 @@ arithmetic and copy, tell whether the machine is as fast as when it was calibrat
 verdict is ``inconclusive``, never ``ok``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import ceil
 from pathlib import Path
@@ -19,7 +19,7 @@ from graph.step_stats import StepStats, step_stats
 from graph.text import to_text
 from graph.timeline import Timeline
 from hw.profile import Profile
-from runtime.dist.launch import Progress, run
+from runtime.dist.launch import run
 from runtime.job import Block, Checkpoints, Job, Source
 from runtime.result import RunResult
 from trainscape.build import Built
@@ -29,7 +29,8 @@ from trainscape.scenario import DataName
 BLOCKS = 7
 BLOCK_SECONDS = 0.3  # least length of a block: long against a scheduler's time slice
 TIMED_STEPS = 60
-MOVED = 0.10  # of a probe
+MOVED = 0.10  # of a probe of the core
+LINK_MOVED = 1.5  # factor, of the probe of the link: the host may move virtual cores apart, and then it jumps by 2 to 4
 TOLERANCE = {1: 0.10, 2: 0.20}  # of the step, by ranks
 KINDS = ("forward", "backward", "update", "allreduce")
 
@@ -55,7 +56,8 @@ class Validation:
     repeat_band : half the distance from the 10th to the 90th percentile of the blocks, relative to `step_s`: no error smaller
         than this means anything.
     measured : stats of the timed block.
-    probe_moved : the greatest relative change of a probe from its calibration.
+    probe_moved : the greatest relative change of a core's probe from its calibration.
+    link_moved : factor by which the link's probe changed.
     tolerance : of the step.
     """
 
@@ -68,6 +70,7 @@ class Validation:
     repeat_band: float
     measured: StepStats
     probe_moved: float
+    link_moved: float
     tolerance: float
 
     @property
@@ -92,7 +95,7 @@ class Validation:
     @property
     def verdict(self) -> Verdict:
         """``inconclusive`` when the machine was not the one that was calibrated."""
-        if self.probe_moved > MOVED:
+        if self.probe_moved > MOVED or self.link_moved > LINK_MOVED:
             return Verdict.INCONCLUSIVE
         error = self.errors()["step"]
         return Verdict.OK if error is not None and abs(error) <= self.tolerance else Verdict.OUTSIDE
@@ -118,6 +121,7 @@ class Validation:
                 "loss": r.loss,
                 "kinds_s": dict(self.measured.kinds),
                 "probe_moved": self.probe_moved,
+                "link_moved": self.link_moved,
                 "plan_hash": r.plan_hash,
             },
             "error": self.errors(),
@@ -176,14 +180,21 @@ def probe_moved(profile: Profile, result: RunResult) -> float:
     return moved
 
 
+def link_moved(profile: Profile, result: RunResult) -> float:
+    """The factor by which the way from core to core became longer or shorter since the calibration; 1.0 for one worker."""
+    then, now = (
+        profile.probes[max(profile.probes)].meeting_s,
+        [p.meeting for probes in result.probes for p in probes if p.meeting > 0],
+    )
+    return max(median(now) / then, then / median(now)) if now and then > 0 else 1.0
+
+
 def validate(
     built: Built,
     *,
     data: Path | None = None,
     folder: Path | None = None,
-    on_progress: Progress | None = None,
-    on_phase: Callable[[str], None] | None = None,
-    on_prediction: Callable[[Prediction], None] | None = None,
+    instruments: Sequence[object] = (),
 ) -> Validation:
     """Predict a scenario of this host, run it, compare.
 
@@ -192,8 +203,7 @@ def validate(
     built : the scenario, on system ``host``.
     data : folder of the data set's files, where it has one.
     folder : run folder for checkpoints; None: none are written.
-    on_progress, on_phase : see `runtime.dist.launch.run`.
-    on_prediction : told the prediction before the run starts.
+    instruments : who watches the run (`graph.instrument`).
 
     Raises
     ------
@@ -201,13 +211,11 @@ def validate(
     DistributedFailure, DataError : the run failed.
     """
     prediction = predict(built)
-    if on_prediction is not None:
-        on_prediction(prediction)
     assert built.profile is not None  # predict has asked for it
     blocks = blocks_of(built.scenario.run.steps, prediction.stats.step_s)
     checkpoints = Checkpoints(every=built.scenario.run.checkpoint_every) if folder else None
     job = job_of(built, blocks, data=data, folder=str(folder or ""), checkpoints=checkpoints, probe=True)
-    result = run(job, on_progress=on_progress, on_phase=on_phase)
+    result = run(job, instruments=instruments)
     return compare(prediction, result, built.profile)
 
 
@@ -227,6 +235,7 @@ def compare(prediction: Prediction, result: RunResult, profile: Profile) -> Vali
         repeat_band=(among[-1] - among[0]) / 2 / median(medians),
         measured=step_stats(result.timeline),
         probe_moved=probe_moved(profile, result),
+        link_moved=link_moved(profile, result),
         tolerance=TOLERANCE.get(ranks, max(TOLERANCE.values())),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 from trainscape.errors import Mistake, ScenarioError
 
 Loc = tuple[str | int, ...]
-MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES = 1_000_000, 32, 100, 20_000
+MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES, MAX_MISTAKES = 1_000_000, 32, 100, 20_000, 100
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -155,7 +155,7 @@ class _Composer:
     def __init__(self, doc: Document, events: Iterator[Any]) -> None:
         self._doc, self._events = doc, events
         self._anchors: dict[str, _Node] = {}
-        self._aliases = self._nodes = 0
+        self._aliases = self._read = self._nodes = 0
 
     def document(self) -> None:
         next(self._events)  # start of the stream
@@ -174,6 +174,8 @@ class _Composer:
 
     def _wrong(self, at: Position, path: Loc, message: str) -> None:
         self._doc.mistakes.append(self._doc.mistake(at, path, message))
+        if len(self._doc.mistakes) == MAX_MISTAKES:
+            raise self._stop(at, path, f"more than {MAX_MISTAKES} mistakes; the rest of the file was not read")
 
     def _stop(self, at: Position, path: Loc, message: str) -> _Stop:
         return _Stop(self._doc.mistake(at, path, message))
@@ -188,6 +190,9 @@ class _Composer:
             return self._alias(event, at, path)
         if depth > MAX_DEPTH:
             raise self._stop(at, path, f"nested more than {MAX_DEPTH} deep")
+        self._read += 1
+        if self._read > MAX_NODES:
+            raise self._stop(at, path, f"more than {MAX_NODES} values")
         if event.tag is not None and str(event.tag) != "!":
             self._wrong(at, path, f"tags are not used here; remove {event.tag}")
         if kind == "ScalarEvent":

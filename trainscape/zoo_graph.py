@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from trainscape.scenario import ModelPart, Scenario
+from trainscape.scenario import ModelPart
 
 if TYPE_CHECKING:
     from graph.ir import Graph
@@ -26,8 +26,3 @@ def model_graph(model: ModelPart, *, batch: int, seed: int) -> "Graph":
         denominator=model.batch,
         seed=seed,
     )
-
-
-def scenario_graph(scenario: Scenario) -> "Graph":
-    """The forward graph of one micro-batch of one rank."""
-    return model_graph(scenario.model, batch=scenario.micro_batch, seed=scenario.seed)

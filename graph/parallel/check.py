@@ -17,28 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graph.errors import InvalidPlan
-from graph.parallel.machine import Action, Lanes, Machine
+from graph.parallel.lanes import Lanes
+from graph.parallel.ledger import NOTHING, Contribution, Ledger, Marks, Update
+from graph.parallel.machine import Action, Machine
 from graph.parallel.plan import BufferKind, Collective, Do, Message, Path, Plan, Rank, Recv, Ref, Send
 from graph.record import record
 from graph.rng import philox4x32, stable_key
 
 Wire = tuple[Rank, Rank, str]  # source, destination, lane
-
-
-class Contribution(NamedTuple):
-    """Who made a gradient, in which action, for which buffer."""
-
-    rank: Rank
-    id: Path
-    buffer: str
-
-
-class Update(NamedTuple):
-    """An update of a parameter: by an action, from a gradient buffer. Replicas share it."""
-
-    role: str
-    id: Path
-    buffer: str
 
 
 @record
@@ -65,19 +51,6 @@ class Proof:
     staleness: Mapping[int, int]
 
 
-class _Marks(NamedTuple):
-    """A multiset of contributions as two bit sets: those that are in it, and those that are in it more than once."""
-
-    some: int = 0
-    many: int = 0
-
-    def plus(self, other: "_Marks") -> "_Marks":
-        return _Marks(self.some | other.some, self.many | other.many | self.some & other.some)
-
-
-_NONE = _Marks()
-
-
 class _Cell:
     """What a slot of a buffer holds: of a gradient the contributions in each part, of a parameter its version."""
 
@@ -85,7 +58,7 @@ class _Cell:
 
     def __init__(self) -> None:
         self.index: int | None = None  # which value of the buffer; None: nothing was written yet
-        self.parts: list[_Marks] = [_NONE]
+        self.parts: list[Marks] = [NOTHING]
         self.version = 0
 
 
@@ -93,7 +66,7 @@ class _Letter(NamedTuple):
     source: Rank
     tag: Path
     note: object
-    contents: _Marks
+    contents: Marks
     version: int
     nbytes: int
 
@@ -112,12 +85,7 @@ class _Player:
         self.nbytes: Counter[Rank] = Counter(dict.fromkeys(plan.ranks, 0))
         self.known: set[Rank | str] = {*plan.ranks, *plan.role}
         self.ids: set[tuple[Rank, Path]] = set()
-        self.made: list[Contribution] = []  # bit k of a set of marks is contribution k
-        self.born: list[dict[str, int]] = []  # versions of the parameters that each was made with
-        self.taken: Counter[Update] = Counter()  # as a set of marks
-        self.by_replica: dict[tuple[Any, ...], int] = {}
-        self.used: Counter[tuple[Any, ...]] = Counter()  # as a set of marks
-        self.staleness: Counter[int] = Counter()
+        self.ledger = Ledger(plan)
         self.user_log = log
         self.lanes = Lanes(plan.slots, self.carry, self.deliver)
         self.machines = [Machine(plan, r, self.begin, self.log, window=window) for r in plan.ranks]
@@ -222,7 +190,7 @@ class _Player:
             c.parts = [c.parts[0]] * parts
         return c, part
 
-    def write(self, a: Action, ref: Ref, contents: _Marks, version: int) -> None:
+    def write(self, a: Action, ref: Ref, contents: Marks, version: int) -> None:
         c, part = self.cell(a, ref, writing=True)
         c.index, c.parts[part], c.version = ref.index, contents, version
 
@@ -230,7 +198,7 @@ class _Player:
         """A kernel: a gradient is made or summed, a parameter is updated from gradients, anything else is just written."""
         rank = a.machine.rank
         buffer = {r: self.plan.buffer(rank, r.buffer) for r in (*ins.reads, *ins.writes)}
-        seen: dict[Ref, _Marks] = {}
+        seen: dict[Ref, Marks] = {}
         versions: dict[str, int] = {}
         for r in ins.reads:
             c, part = self.cell(a, r)
@@ -242,56 +210,19 @@ class _Player:
             r not in ins.writes for r in gradients
         )  # of others' gradients; else a source, perhaps of one part of a bucket
         for w in ins.writes:
-            kind, contents, version = buffer[w].kind, _NONE, 0
+            kind, contents, version = buffer[w].kind, NOTHING, 0
             if kind == BufferKind.PARAMETER:
+                version = self.cell(a, w, writing=True)[0].version
                 for r in gradients:
-                    self.take(a, w, r, seen[r])
-                version = self.cell(a, w, writing=True)[0].version + bool(gradients)
+                    self.ledger.take(a, w, r, seen[r], version)
+                version += bool(gradients)
             elif kind == BufferKind.GRADIENT and is_sum:
                 for r in gradients:
                     contents = contents.plus(seen[r])
             elif kind == BufferKind.GRADIENT:
-                contents = seen.get(w, _NONE).plus(_Marks(1 << len(self.made)))
-                self.made.append(Contribution(rank, a.id, w.buffer))
-                self.born.append(versions)
+                contents = seen.get(w, NOTHING).plus(self.ledger.contribute(a, w.buffer, versions))
             self.write(a, w, contents, version)
         a.machine.finish(a)
-
-    def take(self, a: Action, w: Ref, r: Ref, marks: _Marks) -> None:
-        """An update of `w` takes the gradient `r`."""
-        rank = a.machine.rank
-        if not marks.some:
-            raise InvalidPlan(f"{a!r} updates {w.buffer!r} from {r.buffer!r}, to which nobody contributed")
-        if marks.many:
-            raise InvalidPlan(f"{a!r} takes the contribution of {self.name(marks.many)} to {r.buffer!r} more than once")
-        role, b = self.plan.role[rank.role], self.plan.buffer(rank, w.buffer)
-        shard: tuple[int, ...] = tuple(c for c, axis in zip(rank.at, role.axes, strict=True) if axis in b.sharded)
-        if b.shared is not None:  # one parameter, many writers: each update is its own
-            shard = rank.at
-        replica = rank.role, shard, a.id, w.buffer, r.buffer, r.part
-        known = self.by_replica.get(replica)
-        if known not in (None, marks.some):
-            raise InvalidPlan(
-                f"{a!r} and another replica update {w.buffer!r} from different gradients: only one of them has that of "
-                f"{self.name((known or 0) ^ marks.some)}"
-            )
-        self.taken[Update(rank.role, a.id, r.buffer)] |= marks.some
-        if known is not None:
-            return  # the same update of another replica was looked at
-        self.by_replica[replica] = marks.some
-        before = rank.role, shard, w.buffer, r.part
-        if twice := self.used[before] & marks.some:
-            raise InvalidPlan(f"{a!r} takes the contribution of {self.name(twice)}, which an earlier update of {w.buffer!r} took")
-        self.used[before] |= marks.some
-        version = self.cell(a, w, writing=True)[0].version
-        for k in _bits(marks.some):
-            if w.buffer in self.born[k]:
-                self.staleness[version - self.born[k][w.buffer]] += 1
-
-    def name(self, marks: int) -> str:
-        """The first of a set of contributions, for a message."""
-        m = self.made[next(_bits(marks))]
-        return f"{m.rank}:{'/'.join(map(str, m.id))}"
 
     # --- the end
 
@@ -300,24 +231,19 @@ class _Player:
         stuck = [a for m in self.machines for a in m.stuck]
         if stuck:
             raise InvalidPlan("deadlock: " + "; ".join(f"{a!r} waits for {self.waits_for(a)}" for a in stuck[:6]))
-        used = 0
-        for marks in self.taken.values():
-            used |= marks
-        lost = ((1 << len(self.made)) - 1) & ~used
-        if lost and self.taken and not self.has_waited:
-            raise InvalidPlan(f"{lost.bit_count()} contributions to gradients are never used, the first by {self.name(lost)}")
+        books = self.ledger
+        lost = books.lost
+        if lost and books.taken and not self.has_waited:
+            raise InvalidPlan(f"{lost.bit_count()} contributions to gradients are never used, the first by {books.name(lost)}")
         return Proof(
             actions=self.played,
             wires=self.wires,
             transfers=dict(self.transfers),
             nbytes=dict(self.nbytes),
-            taken={u: self.contributions(marks) for u, marks in self.taken.items()},
-            lost=self.contributions(lost),
-            staleness=dict(sorted(self.staleness.items())),
+            taken={u: books.contributions(marks) for u, marks in books.taken.items()},
+            lost=books.contributions(lost),
+            staleness=dict(sorted(books.staleness.items())),
         )
-
-    def contributions(self, marks: int) -> frozenset[Contribution]:
-        return frozenset(self.made[k] for k in _bits(marks))
 
     def waits_for(self, a: Action) -> str:
         if isinstance(a.ins, Recv):
@@ -335,14 +261,6 @@ def _draws(seed: int) -> Iterator[int]:
     while True:
         yield from philox4x32((np.arange(256), block, 0, 0), key).reshape(-1).tolist()
         block += 1
-
-
-def _bits(n: int) -> Iterator[int]:
-    """Places of the bits that are set, from the lowest."""
-    while n:
-        low = n & -n
-        yield low.bit_length() - 1
-        n ^= low
 
 
 def check(

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from graph.errors import InvalidPlan
-from graph.parallel.plan import COLLECTIVES, Collective, Do, Group, Plan, Rank, Recv, Send
+from graph.parallel.algorithm import COLLECTIVES
+from graph.parallel.plan import Collective, Do, Plan, Rank, Recv, Send
 from graph.parallel.unroll import instructions, unroll
 from graph.record import record
 
@@ -45,7 +46,7 @@ def traffic(plan: Plan, steps: int = 1, *, first: int = 0) -> Traffic:
     transfers = 0
     for rank in plan.ranks:
         for ins in instructions(plan, rank, steps, first=first):
-            children = COLLECTIVES[ins.algorithm].program(Group(plan, rank, ins)) if isinstance(ins, Collective) else (ins,)
+            children = plan.transfers(rank, ins) if isinstance(ins, Collective) else (ins,)
             for child in children:
                 if isinstance(child, Send):
                     nbytes, wire = plan.nbytes(rank, child.what), (rank, plan.peer(rank, child.to), child.lane)

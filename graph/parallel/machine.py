@@ -1,4 +1,4 @@
-"""The order of things, without time: what every player shares. One `Machine` plays one rank; `Lanes` carry its letters.
+"""The order of things, without time, which all players share. One `Machine` plays a rank; `graph.parallel.lanes` carry letters.
 
 An action begins when its stream and the buffers it touches are free; the player decides how long it takes, then calls
 `Machine.finish`. The players: `graph.parallel.check` (no clock), `sim` (virtual clock), `graph.parallel.unroll` (no clock: it
@@ -7,12 +7,11 @@ writes the order down for the executor of `runtime`).
 A machine keeps only what is live: an action that ended is dropped from the order, so memory does not grow with the steps.
 """
 
-from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from graph.errors import InvalidPlan
-from graph.parallel.plan import COLLECTIVES, Collective, Group, Instruction, Message, Path, Plan, Rank, Recv, Ref
+from graph.parallel.plan import Collective, Instruction, Message, Path, Plan, Rank, Recv, Ref
 
 Key = tuple[str, int, int, int]  # buffer, slot, part, parts
 
@@ -218,7 +217,7 @@ class Machine:
             raise InvalidPlan(f"{a!r} is no collective: it has no parts to play")
         a.is_leaf, a.children = False, 1
         scope = Scope(keep=self.issued is not None)
-        for ins in COLLECTIVES[a.ins.algorithm].program(Group(self.plan, self.rank, a.ins)):
+        for ins in self.plan.transfers(self.rank, a.ins):
             a.children += 1
             self._push(ins, scope, a)
         self._child_ended(a)
@@ -247,70 +246,3 @@ class Machine:
     def stuck(self) -> list[Action]:
         """Begun actions that have not ended, in the order of their issue: what a machine that came to rest waits for."""
         return [a for a in self.live if a.pending == 0 and a.children == 0]
-
-
-class Letter(NamedTuple):
-    """What a player may put on a lane; any tuple that begins with the source will do."""
-
-    source: Rank
-    tag: Path
-    note: object = None
-    contents: Any = None
-
-
-class Lanes:
-    """FIFO channels: at most `slots` letters on the way or unread between two ranks on a lane.
-
-    Parameters
-    ----------
-    slots : room of a channel.
-    carry : (send action, destination); the player lets it travel, finishes it, and calls `arrived`.
-    deliver : (receive action, letter); the player ends it.
-    """
-
-    def __init__(self, slots: int, carry: Callable[[Action, Rank], None], deliver: Callable[[Action, Any], None]) -> None:
-        self.slots, self.carry, self.deliver = slots, carry, deliver
-        self.unread: dict[tuple[Rank, Rank, str], int] = defaultdict(int)
-        self.held: dict[tuple[Rank, Rank, str], deque[Action]] = defaultdict(deque)
-        self.box: dict[tuple[Rank, str], list[Any]] = defaultdict(list)
-        self.reader: dict[tuple[Rank, str], tuple[Action, Rank | str]] = {}
-
-    def offer(self, a: Action, src: Rank, dst: Rank) -> None:
-        """A send may begin: it is carried when the channel has room."""
-        wire = src, dst, a.ins.lane  # type: ignore[union-attr]
-        if self.unread[wire] < self.slots:
-            self.unread[wire] += 1
-            self.carry(a, dst)
-        else:
-            self.held[wire].append(a)
-
-    def arrived(self, letter: Any, dst: Rank, lane: str) -> None:
-        """A letter came; its first element is who sent it."""
-        self.box[dst, lane].append(letter)
-        waiting = self.reader.pop((dst, lane), None)
-        if waiting is not None:
-            self.want(waiting[0], dst, waiting[1])
-
-    def want(self, a: Action, dst: Rank, source: Rank | str) -> None:
-        """Give `a` the first letter from this rank, or from any rank of this role; else let it wait."""
-        lane = a.ins.lane  # type: ignore[union-attr]
-        box = self.box[dst, lane]
-        for k, letter in enumerate(box):
-            if source in (letter[0], letter[0].role):
-                del box[k]
-                self.deliver(a, letter)
-                wire = letter[0], dst, lane
-                held = self.held.get(wire)
-                if held:
-                    self.carry(held.popleft(), dst)
-                else:
-                    self.unread[wire] -= 1
-                return
-        self.reader[dst, lane] = a, source
-
-    def give_up(self, a: Action) -> None:
-        """Its time is over: if it still waits, it ends with None."""
-        at = a.machine.rank, a.ins.lane  # type: ignore[union-attr]
-        if self.reader.get(at, (None,))[0] is a:
-            del self.reader[at]
-            a.machine.finish(a)

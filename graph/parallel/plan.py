@@ -19,13 +19,14 @@ from itertools import product
 from typing import Any
 
 from graph.errors import InvalidPlan, nearest
+from graph.parallel.algorithm import COLLECTIVES, Group
 from graph.parallel.instruction import Collective, Do, Instruction, Message, Path, Peer, Rank, Recv, Ref, Send
 from graph.record import record
 from graph.registry import Registry
 
 __all__ = [
-    "COLLECTIVES", "PROGRAMS", "Algorithm", "Buffer", "BufferKind", "Collective", "Do", "Group", "Instruction", "Message",
-    "Operation", "Path", "Peer", "Plan", "Program", "Rank", "Recv", "Ref", "Role", "Send", "program",
+    "PROGRAMS", "Buffer", "BufferKind", "Collective", "Do", "Instruction", "Message", "Path", "Peer", "Plan", "Program", "Rank",
+    "Recv", "Ref", "Role", "Send", "program",
 ]  # fmt: skip
 
 
@@ -114,41 +115,7 @@ class Role:
 Program = Callable[..., Generator[Instruction, Any, None]]
 
 
-class Operation(StrEnum):
-    """What a collective leaves behind, in place; part i is what rank i of the group owns."""
-
-    ALL_REDUCE = "all_reduce"  # the sum, everywhere
-    REDUCE_SCATTER = "reduce_scatter"  # part i of the sum, at rank i
-    ALL_GATHER = "all_gather"  # part i of rank i, everywhere
-
-
-@record
-class Algorithm:
-    """A collective: its program over a `Group`, beside it its closed form.
-
-    Parameters
-    ----------
-    program : group -> its sends and receives, in order.
-    seconds : (ranks, nbytes, latency seconds, bytes per second) -> seconds on an idle, uniform network, where every rank has one
-        port out and one port in; None: no closed form. `nbytes` is a multiple of the ranks when the buffer `is_cut`.
-    transfers : ranks -> transfers in the whole group.
-    symmetric : the same for every index: it may not look at `Group.i`, and like ranks can be folded.
-    operation : what it leaves behind.
-    is_cut : it cuts the buffer into one part a rank and moves parts; else it moves whole buffers.
-    accepts : ranks -> whether a group of that size can play it.
-    """
-
-    program: Callable[["Group"], Iterator[Instruction]]
-    seconds: Callable[[int, int, float, float], float | None]
-    transfers: Callable[[int], int]
-    symmetric: bool = True
-    operation: Operation = Operation.ALL_REDUCE
-    is_cut: bool = False
-    accepts: Callable[[int], bool] = lambda ranks: ranks >= 1
-
-
 PROGRAMS: Registry[Program] = Registry("program")
-COLLECTIVES: Registry[Algorithm] = Registry("collective")
 
 
 def program(f: Program) -> Program:
@@ -255,6 +222,10 @@ class Plan:
         """The ranks of my group along some axes, me first."""
         return [self.peer(me, Peer(None, along, d)) for d in range(self.index(me, along)[1])]
 
+    def transfers(self, me: Rank, c: Collective) -> Iterator[Instruction]:
+        """The sends and receives of one rank in a collective, in order; raises `InvalidPlan` when its group cannot play it."""
+        return COLLECTIVES[c.algorithm].program(Group(c, *self.index(me, c.along)))
+
     def key(self, me: Rank, ref: Ref) -> tuple[str, int, int, int]:
         """(buffer, slot, part, parts): what a `Ref` means to `me`."""
         part = (ref.part + self.index(me, ref.turn)[0]) % ref.parts if ref.turn else ref.part % ref.parts
@@ -298,39 +269,3 @@ def _source(f: Callable[..., Any]) -> str:
         return getsource(f)
     except (OSError, TypeError):
         return f"{f.__qualname__} {f.__code__.co_code.hex()}"
-
-
-class Group:
-    """What a collective's program may use: the number of ranks, relative peers and relative parts."""
-
-    def __init__(self, plan: Plan, me: Rank, c: Collective) -> None:
-        algorithm = COLLECTIVES[c.algorithm]
-        self._i, self.n = plan.index(me, c.along)
-        self._c = c
-        self._symmetric = algorithm.symmetric
-        if not algorithm.accepts(self.n):
-            able = [name for name, a in COLLECTIVES.items() if a.operation is algorithm.operation and a.accepts(self.n)]
-            raise InvalidPlan(
-                f"collective {c.algorithm!r} cannot be played by {self.n} ranks; these can: {', '.join(able) or 'none'}"
-            )
-
-    @property
-    def i(self) -> int:
-        """My index; refused to algorithms that are declared symmetric, since those are folded."""
-        if self._symmetric:
-            raise InvalidPlan(f"collective {self._c.algorithm!r} is declared symmetric: it may not look at its index")
-        return self._i
-
-    def _ref(self, part: int, parts: int, turn: bool) -> Ref:
-        w = self._c.what
-        return Ref(w.buffer, w.index, part, parts, self._c.along if turn else ())
-
-    def send(self, by: int, hop: int, part: int = 0, parts: int = 1, turn: bool = False) -> Send:
-        """Send a part to the rank `by` places further; with `turn`, parts are counted from my index."""
-        to = Peer(None, self._c.along, by)
-        return Send(tag=(*self._c.id, hop), what=self._ref(part, parts, turn), to=to, lane=self._c.on)
-
-    def recv(self, by: int, hop: int, part: int = 0, parts: int = 1, turn: bool = False, add: bool = False) -> Recv:
-        """Receive a part from the rank `by` places further."""
-        source = Peer(None, self._c.along, by)
-        return Recv(tag=(*self._c.id, hop), into=self._ref(part, parts, turn), source=source, lane=self._c.on, add=add)

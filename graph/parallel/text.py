@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from graph.parallel.algorithm import COLLECTIVES
 from graph.parallel.check import check
 from graph.parallel.machine import Action
-from graph.parallel.plan import COLLECTIVES, Collective, Do, Instruction, Path, Plan, Rank, Recv, Ref, Role, Send
+from graph.parallel.plan import Collective, Do, Instruction, Path, Plan, Rank, Recv, Ref, Role, Send
 from graph.parallel.unroll import instructions
 
 LIMIT = 200  # lines of a stream that depends on what it hears

@@ -7,7 +7,6 @@ a system: the worst latency and bandwidth between neighbours.
 from collections.abc import Sequence
 from itertools import pairwise
 
-from graph.parallel.plan import COLLECTIVES
 from graph.record import record
 from hw.cost.calibrated import fit as fit_terms
 from hw.errors import HwError
@@ -53,27 +52,3 @@ def neighbours(topology: Topology, ring: Sequence[str]) -> AlphaBeta:
             users[link] = users.get(link, 0) + 1
     rate = min(topology.capacity(link) / n for link, n in users.items())
     return AlphaBeta(latency_seconds=max(topology.latency(a, b) for a, b in pairs), bytes_per_second=rate)
-
-
-def collective_seconds(algorithm: str, topology: Topology, ring: Sequence[str], nbytes: int) -> float:
-    """Closed form of a collective over devices in this order, as if all neighbours were as far apart as the worst of them.
-
-    Parameters
-    ----------
-    algorithm : name of a registered collective.
-    topology : of the system.
-    ring : places, in order.
-    nbytes : of the whole buffer.
-
-    Raises
-    ------
-    HwError
-        The algorithm has no closed form.
-    """
-    if len(ring) < 2:
-        return 0.0
-    worst = neighbours(topology, ring)
-    found = COLLECTIVES[algorithm].seconds(len(ring), nbytes, worst.latency_seconds, worst.bytes_per_second)
-    if found is None:
-        raise HwError(f"collective {algorithm!r} has no closed form")
-    return found

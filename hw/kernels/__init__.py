@@ -12,16 +12,13 @@ from hw.kernels.cpu import RECORDS
 from hw.kernels.cuda import BUFFERS, cuda_record
 from hw.kernels.record import KERNELS, Call, KernelRecord, Platform
 
-VIEWS = frozenset({"flatten", "reshape"})
-"""Operators that only name the same memory anew: no kernel, no time."""
-
 for _record in (*RECORDS, *BUFFERS):
     KERNELS.add(_record.name, _record)
 
 
 def _known(op: str, platform: Platform) -> list[KernelRecord]:
     found = [r for r in KERNELS.values() if r.platform is platform and r.op == op]
-    if not found and op in OPS and op not in VIEWS:
+    if not found and op in OPS and not OPS[op].is_view:  # a view only names the same memory anew
         made = cuda_record(OPS[op]) if platform is Platform.CUDA else automatic(OPS[op], platform)
         found = [KERNELS.add(made.name, made)]
     return found
@@ -30,11 +27,6 @@ def _known(op: str, platform: Platform) -> list[KernelRecord]:
 for _op in OPS:
     for _platform in Platform:
         _known(_op, _platform)
-
-
-def algorithms(op_name: str, platform: Platform) -> tuple[str, ...]:
-    """Names of the algorithms for an operator, the preferred first; empty where there is only one kernel, without a name."""
-    return tuple(r.name.split(".", 2)[2] for r in _known(op_name, platform) if r.name.count(".") == 2)
 
 
 def record_for(op_name: str, platform: Platform, algorithm: str | None = None) -> KernelRecord:
@@ -62,4 +54,4 @@ def record_for(op_name: str, platform: Platform, algorithm: str | None = None) -
     return named[algorithm]
 
 
-__all__ = ["KERNELS", "VIEWS", "Call", "KernelRecord", "Platform", "algorithms", "record_for"]
+__all__ = ["KERNELS", "Call", "KernelRecord", "Platform", "record_for"]

@@ -7,6 +7,8 @@ call     calls
 panel    calls of the register tile's entry
 tile     tiles
 block    reduction blocks of all tiles
+begun    rows of the tiles that are one vector wide, for each of their blocks: there the first loads of a block are waited for,
+         while wider tiles have enough to multiply meanwhile
 slot     issue slots of the tiles' inner loop: a step of h rows and v vectors takes ``max(h * v, h + v, 8)``, since loads and
          the latency of multiply-adds bound small tiles
 step     turns of that loop
@@ -15,6 +17,7 @@ row      rows of floats copied one by one (padding, packing); in other kernels, 
 copied   vectors copied
 turned   blocks of vectors transposed in registers
 zeroed   bytes set to zero
+folded   vectors that gradients of joined weights add up
 tap      (pixel, place in a window) pairs looked at
 bytes    bytes of operands and results, each once
 near     of those bytes, the first `NEAR`: streams begin with misses that no prefetcher has foreseen
@@ -59,6 +62,7 @@ class Terms(Counter[str]):
             steps = times * tiles * nb * k
             self["tile"] += times * tiles
             self["block"] += times * tiles * nb
+            self["begun"] += times * tiles * nb * h * (v == 1)
             self["step"] += steps
             self["slot"] += steps * max(h * v, h + v, LATENCY_SLOTS)
             self["vector"] += times * tiles * h * v

@@ -98,8 +98,11 @@ def _pad_terms(t: Terms, cut: ConvCut) -> None:
         t.copy_rows(cut.b * cut.h, cut.w * cut.ic, host_geometry())
 
 
-def _forward_loops(t: Terms, cut: ConvCut) -> None:
+def _forward_loops(t: Terms, cut: ConvCut, *, biased: bool = False) -> None:
     g, pw = host_geometry(), panel_width(cut.oc, host_geometry())
+    if cut.joined > 1:
+        t["zeroed"] += 4 * cut.taps * cut.oc
+        t.copy_rows(cut.joined * (cut.taps_single + biased), cut.oc_single, g)
     if is_split(cut.oc, g):
         for w in blocks(cut.oc, pw):
             t.copy_rows(cut.taps, w, g)
@@ -110,7 +113,7 @@ def _forward_loops(t: Terms, cut: ConvCut) -> None:
 
 def _forward_terms(types: Types, attrs: Attrs) -> Terms:
     t = Terms()
-    _forward_loops(t, forward_cut(types, attrs))
+    _forward_loops(t, forward_cut(types, attrs), biased="add_bias" in str(attrs.get("epilogue", "")))
     return t.traffic(operands("conv2d", types, attrs))
 
 
@@ -120,7 +123,9 @@ def _weight_terms(types: Types, attrs: Attrs) -> Terms:
     if cut.b * cut.pixels:
         _pad_terms(t, cut)
     else:
-        t["zeroed"] += 4 * cut.taps * cut.oc
+        t["zeroed"] += 4 * cut.taps_single * cut.oc_single
+    if cut.joined > 1 and cut.b * cut.pixels:
+        t["folded"] = cut.joined * cut.taps_single
     for n in cut.groups:
         t.panels(cut.taps, cut.oc, pw, cut.ow, n * cut.oh, g)
         for w in blocks(cut.oc, pw) if is_split(cut.oc, g) else ():
@@ -154,13 +159,13 @@ def _flip_terms(types: Types, attrs: Attrs) -> Terms:
     if cut is None:
         raise HwError("conv2d_grad_input.flip wants stride 1 and a pad below the kernel's extent; take algorithm 'col2im'")
     _forward_loops(t, cut)
-    t.turn(cut.oc, cut.ic, host_geometry(), times=cut.kh * cut.kw)
+    t.turn(cut.oc_single, cut.ic, host_geometry(), times=cut.kh * cut.kw_single)
     return t.traffic(operands("conv2d_grad_input", types, attrs))
 
 
 def _flip_workspace(types: Types, attrs: Attrs) -> int:
     cut = flipped_cut(types, attrs)
-    return 4 * (sum(forward_workspace(cut, host_geometry())) + cut.taps * cut.oc) if cut else 0
+    return 4 * (sum(forward_workspace(cut, host_geometry())) + cut.taps_single * cut.oc_single) if cut else 0
 
 
 _CONV = (  # images [b, h, w, ic], kernel, oc, stride, pad

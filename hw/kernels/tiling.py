@@ -108,9 +108,16 @@ MOST_COLUMNS = 1 << 16
 class ConvCut:
     """How a convolution over images [b, h, w, ic] with kernels [kh, kw, ic, oc] is cut; extents first.
 
+    Few output channels would leave most lanes of a vector idle. So neighbouring output pixels of a row are joined: a window
+    that covers all of theirs has the weights of each in columns of its own, and zeros where a pixel does not look. `kw`, `oc` and
+    `ow` are those of the joined problem, whose output lies in memory as that of the single one. (A NaN spreads to all pixels
+    of a join.)
+
     Parameters
     ----------
+    stride : from pixel to pixel, also of joined ones.
     oh, ow : extents of the output.
+    joined : how many pixels are joined; 1: none.
     hp, wp : extents of the padded image.
     group : images treated at once: enough for many full tiles, few enough to stay in the cache.
     """
@@ -128,6 +135,22 @@ class ConvCut:
     oh: int
     ow: int
     group: int
+    joined: int = 1
+
+    @property
+    def kw_single(self) -> int:
+        """Columns of the kernel that was asked for."""
+        return self.kw - (self.joined - 1) * self.stride
+
+    @property
+    def oc_single(self) -> int:
+        """Channels that were asked for."""
+        return self.oc // self.joined
+
+    @property
+    def taps_single(self) -> int:
+        """Weights of one output channel that was asked for."""
+        return self.kh * self.kw_single * self.ic
 
     @property
     def hp(self) -> int:
@@ -148,12 +171,12 @@ class ConvCut:
 
     @property
     def taps(self) -> int:
-        """Weights of one output channel."""
+        """Weights of one output channel, joined."""
         return self.kh * self.kw * self.ic
 
     @property
     def pixels(self) -> int:
-        """Output pixels of an image."""
+        """Output pixels of an image; joined ones are one."""
         return self.oh * self.ow
 
     @property
@@ -162,15 +185,26 @@ class ConvCut:
         return blocks(self.b, self.group)
 
 
+def _joined(ow: int, kw: int, oc: int, stride: int) -> int:
+    """How many pixels to join: what leaves the fewest multiply-adds for a pixel; few where that is equal."""
+    fitting = [n for n in range(1, host_geometry().lanes // max(oc, 1) + 1) if ow % n == 0]
+    return min(fitting or [1], key=lambda n: (kw + (n - 1) * stride) / n)
+
+
 def _cut(
     image: Sequence[int], kernel: tuple[int, int], oc: int, stride: int, pad: tuple[int, int], most: int | None = None
 ) -> ConvCut:
     (b, h, w, ic), (kh, kw), (pad_y, pad_x) = image, kernel, pad
     oh, ow = (h + 2 * pad_y - kh) // stride + 1, (w + 2 * pad_x - kw) // stride + 1
+    joined = 1 if most is not None else _joined(ow, kw, oc, stride)
+    kw, oc, ow = kw + (joined - 1) * stride, oc * joined, ow // joined
     group = max(1, min(b, GROUP // max(oh * ow, 1)))
     if most is not None:
         group = max(1, min(group, most // max(oh * ow * kh * kw * ic, 1)))
-    return ConvCut(b=b, h=h, w=w, ic=ic, kh=kh, kw=kw, oc=oc, stride=stride, pad_y=pad_y, pad_x=pad_x, oh=oh, ow=ow, group=group)
+    return ConvCut(
+        b=b, h=h, w=w, ic=ic, kh=kh, kw=kw, oc=oc, stride=stride, pad_y=pad_y, pad_x=pad_x, oh=oh, ow=ow, group=group,
+        joined=joined,
+    )  # fmt: skip
 
 
 def _number(attrs: Attrs, name: str) -> int:
@@ -212,13 +246,15 @@ def is_split(n: int, g: Geometry) -> bool:
 
 
 def forward_workspace(cut: ConvCut, g: Geometry) -> tuple[int, int]:
-    """Floats of (padded images, weight panels)."""
-    return aligned(cut.padded), cut.taps * cut.oc if is_split(cut.oc, g) else 0
+    """Floats of (padded images, weight panels or joined weights and bias)."""
+    joint = aligned(cut.taps * cut.oc) + cut.oc if cut.joined > 1 else 0
+    return aligned(cut.padded), cut.taps * cut.oc if is_split(cut.oc, g) else joint
 
 
 def weight_workspace(cut: ConvCut, g: Geometry) -> tuple[int, int]:
-    """Floats of (padded images, one panel of dy)."""
-    return aligned(cut.padded), cut.group * cut.pixels * panel_width(cut.oc, g) if is_split(cut.oc, g) else 0
+    """Floats of (padded images, one panel of dy or the gradient of joined weights)."""
+    joint = cut.taps * cut.oc if cut.joined > 1 else 0
+    return aligned(cut.padded), cut.group * cut.pixels * panel_width(cut.oc, g) if is_split(cut.oc, g) else joint
 
 
 def input_workspace(cut: ConvCut) -> tuple[int, int]:

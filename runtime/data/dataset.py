@@ -6,6 +6,7 @@ more workers, sees the same ones. Global order: one permutation of all training 
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,23 @@ def load(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
     import runtime.data  # noqa: F401 - the package lists the sources
 
     train, test = SOURCES[source.name](source, shape, classes)
-    have, want = train.images.shape[1:], int(np.prod(shape))
-    fits: Any = tuple(shape) == have if len(shape) == 3 else int(np.prod(have)) == want
-    if not fits:
-        raise DataError(f"the net takes samples of shape {list(shape)}, {train.name} has {list(have)}")
-    if train.classes > classes:
-        raise DataError(f"the net tells {classes} classes apart, {train.name} has {train.classes}")
+    for part in (train, test):
+        have = part.images.shape[1:]
+        fits: Any = tuple(shape) == have if len(shape) == 3 else prod(have) == prod(shape)
+        if not fits:
+            raise DataError(f"the net takes samples of shape {list(shape)}, {part.name} has {list(have)}")
+        if part.classes > classes:
+            raise DataError(f"the net tells {classes} classes apart, {part.name} has {part.classes}")
+        if not len(part):
+            raise DataError(f"{part.name} holds no samples")
     return train, test
+
+
+def part_size(data: Dataset, batch: int, ranks: int, micro_batches: int) -> int:
+    """Samples in a micro-batch of one worker; raises `DataError` when the batch cannot be cut so, or the data is too short."""
+    size, rest = divmod(batch, ranks * micro_batches)
+    if rest:
+        raise DataError(f"a batch of {batch} cannot be cut into {ranks} workers x {micro_batches} micro-batches")
+    if size > len(data):
+        raise DataError(f"a micro-batch of {size} needs as many samples, {data.name} has {len(data)} to train on")
+    return size

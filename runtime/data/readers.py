@@ -7,6 +7,7 @@ Formats: IDX, http://yann.lecun.com/exdb/mnist/ (section "File formats"); CIFAR-
 import gzip
 import zlib
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from runtime.job import Source
 
 _U8 = 0x08  # IDX code of unsigned bytes, the only element type of images and labels
 _CIFAR = (32, 32, 3)
+_NOISE_BYTES, _NOISE_MIN, _NOISE_MAX = 1 << 28, 8, 2048  # every worker has its own copy
 
 
 def digits(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
@@ -56,8 +58,9 @@ def cifar10(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
 
 
 def synthetic(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
-    """Noise: 2,048 samples of the net's own shape with labels that mean nothing. For timing only."""
-    n, (h, w, c) = 2048, shape if len(shape) == 3 else (1, 1, int(np.prod(shape)))
+    """Noise: 2,048 samples of the net's own shape, fewer of large ones, with labels that mean nothing. For timing only."""
+    h, w, c = shape if len(shape) == 3 else (1, 1, prod(shape))
+    n = max(_NOISE_MIN, min(_NOISE_MAX, _NOISE_BYTES // (h * w * c)))
     raw = np.random.Philox(key=np.array([0, 3], dtype=np.uint64)).random_raw(-(-n * h * w * c // 8))
     images = raw.view(np.uint8)[: n * h * w * c].reshape(n, h, w, c)
     data = Dataset(name="noise", images=images, labels=permutation(n, 0, 4) % classes, classes=classes, scale=1 / 255)
@@ -73,7 +76,7 @@ def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
     if magic != want:
         raise DataError(f"{path}: magic number is 0x{magic:08x}, an IDX file of unsigned bytes with {rank} axes has 0x{want:08x}")
     shape = tuple(int.from_bytes(raw[4 + 4 * k : 8 + 4 * k], "big") for k in range(rank))
-    body, size = len(raw) - 4 - 4 * rank, int(np.prod(shape))
+    body, size = len(raw) - 4 - 4 * rank, prod(shape)
     if body != size:
         raise DataError(
             f"{path}: its header says {'x'.join(map(str, shape))} = {size} bytes, it has {body}; the file is cut or damaged"

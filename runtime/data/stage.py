@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.data.dataset import Dataset, epoch_order
+from runtime.data.dataset import Dataset, epoch_order, part_size
 from runtime.errors import DataError
 from runtime.native import SYSTEM, load, native, read_word, sleep_us, store, write_word
 
@@ -64,6 +64,12 @@ def _fill(
     return nap
 
 
+def ring_layout(nbytes: int) -> tuple[int, int]:
+    """(slots of the ring, bytes from slot to slot) for batches of so many bytes."""
+    stride = -(-nbytes // 64) * 64
+    return min(_RING_MAX, max(_RING_MIN, _RING_BYTES // stride)), stride
+
+
 class InputStage:
     """Batches of one rank, prepared ahead.
 
@@ -85,16 +91,11 @@ class InputStage:
         micro_batches: int = 1, seed: int = 0, first_step: int = 0, order: Order = epoch_order,
         cores: Sequence[int] = (),
     ) -> None:  # fmt: skip
-        parts = ranks * micro_batches
-        if batch % parts:
-            raise DataError(f"a batch of {batch} cannot be cut into {ranks} workers x {micro_batches} micro-batches")
-        if batch // parts > len(data):
-            raise DataError(f"a micro-batch of {batch // parts} needs as many samples, {data.name} has {len(data)} to train on")
-        self.data, self.batch, self.size, self.micro_batches = data, batch, batch // parts, micro_batches
+        self.data, self.batch, self.micro_batches = data, batch, micro_batches
+        self.size = part_size(data, batch, ranks, micro_batches)
         self.seed, self.error = seed, None  # type: int, BaseException | None
         self._mine, self._order, self._offsets = rank * micro_batches * self.size, order, dict(offsets)
-        self.stride = -(-nbytes // 64) * 64
-        self.slots = min(_RING_MAX, max(_RING_MIN, _RING_BYTES // self.stride))
+        self.slots, self.stride = ring_layout(nbytes)
         self._memory = np.zeros(self.slots * self.stride + 64, np.uint8)
         skip = -self._memory.ctypes.data % 64
         self._ring = self._memory[skip : skip + self.slots * self.stride].reshape(self.slots, self.stride)

@@ -83,7 +83,7 @@ class Control:
             self._place(("text", r), "u1", (TEXT_BYTES,))
             self._place(("began", r), "i8", (self.blocks,))
             self._place(("ended", r), "i8", (self.blocks,))
-            self._place(("probes", r), "f8", (self.blocks + 1, 2))
+            self._place(("probes", r), "f8", (self.blocks + 1, 3))
             self._place(("losses", r), "f4", (self.steps, max(self.losses_per_step, 1)))
             self._place(("ends", r), "i8", (self.steps,))
             self._place(("timers", r), "i8", (self.timed_steps, self.leaves, 3), PAGE)

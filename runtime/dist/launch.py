@@ -5,6 +5,7 @@ while they train; it looks at them some thirty times a second. When one dies it 
 and kills what is left; so no process outlives `run`.
 """
 
+import fcntl
 import json
 import mmap
 import os
@@ -13,84 +14,130 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 
+from graph.instrument import hooks, show
 from graph.ir import Kind
 from graph.timeline import Record, Timeline
+from hw.errors import DoesNotFit
 from hw.lowered import Lowered
 from runtime import checkpoint
-from runtime.data.dataset import load_for
+from runtime.data.dataset import load_for, part_size
+from runtime.data.stage import ring_layout
 from runtime.dist.control import Control, State, blocks_from, timer_row
 from runtime.errors import DistributedFailure, Interrupted, InvalidJob, MissingCapability, RunError
+from runtime.executor import FOREVER, data_layout
 from runtime.job import Job, build
 from runtime.measured import records
 from runtime.result import BlockResult, Probe, RunResult
 
 _LOOK_SECONDS = 0.03
 _GRACE_SECONDS = 2.0  # for the others to see the abort flag
+_STOP_SECONDS = 10.0  # for a step to end, once the time is over
+_INTERPRETER_BYTES = 100 << 20  # of a worker that has loaded its libraries, beside the arena
 _STUCK_FACTOR = 3.0  # peer time-outs without a step until a worker counts as stuck
 _CODE = "import sys; sys.path.insert(0, {root!r}); from runtime.dist.worker import main; main()"
 
 
-class Progress(Protocol):
-    """Told some times a second how far the run is."""
-
-    def __call__(self, step: int, steps: int, loss: float) -> None: ...
-
-
-def run(job: Job, *, on_progress: Progress | None = None, on_phase: Callable[[str], None] | None = None) -> RunResult:
+def run(job: Job, *, instruments: Sequence[object] = (), timeout: float | None = None) -> RunResult:
     """Train as the job says, with one process a rank (also when there is only one).
 
     Parameters
     ----------
     job : the run.
-    on_progress : called with (steps completed, steps of the job, loss of the last completed step).
-    on_phase : called with what happens now, in words: ``"compiling kernels (3 of 14)"``, ``"starting workers"``,
-        ``"training"``, ``"testing"``.
+    instruments : who watches (`graph.instrument`): phases (compiling kernels, starting workers, training, testing) and steps
+        as they happen, the actions of timed blocks when the run has ended.
+    timeout : seconds from now until the run is stopped as by Ctrl-C; where no step ends for another `_STOP_SECONDS`, it is
+        ended all the same. None: never.
 
     Raises
     ------
     DistributedFailure : a worker died or gave up; nothing is left running.
-    Interrupted : Ctrl-C; the run was saved between two steps.
-    InvalidJob, DataError, CheckpointError, MissingCapability : before anything is started.
+    Interrupted : Ctrl-C, or the time is over; the run was saved between two steps.
+    InvalidJob, DataError, CheckpointError, MissingCapability, DoesNotFit : before anything is started.
+    GraphError : an instrument has a method that no engine calls; before anything is started.
     """
     began = time.monotonic()
-    tell = on_phase or (lambda phase: None)
+    on_phase = hooks(instruments, "on_phase")
+    job, lowered, first_step = check(job)
+    compile_kernels(lowered, instruments)
+    compile_seconds = time.monotonic() - began
+    for call in on_phase:
+        call("starting workers")
+    watch = _Watch(job, lowered, first_step, instruments, FOREVER if timeout is None else began + timeout)
+    try:
+        watch.start()
+        watch.follow()
+        result = watch.result(compile_seconds, began)
+    finally:
+        watch.close()
+    show(result.timeline, instruments)
+    return result
+
+
+def check(job: Job) -> tuple[Job, Lowered, int]:
+    """Raise whatever `run` would raise before it starts anything; nothing is written.
+
+    Returns
+    -------
+    The job with its hashes and its checkpoint's file, its lowering, and the step where it begins.
+    """
     _, plan, lowered = build(job)
     job = replace(job, plan_hash=plan.hash, lowered_hash=lowered.hash, resume=_resumed(job))
     if any(r.role != job.role for r in plan.ranks):
         raise InvalidJob(f"worker processes play one role; the plan has {', '.join(r.name for r in plan.roles)}")
     first_step = _first_step(job, lowered)
-    load_for(lowered, job)
-    tell("compiling kernels")
-    compile_kernels(lowered, tell)
-    compile_seconds = time.monotonic() - began
-    tell("starting workers")
-    watch = _Watch(job, lowered, first_step, on_progress, tell)
-    try:
-        watch.start()
-        watch.follow()
-        return watch.result(compile_seconds, began)
-    finally:
-        watch.close()
+    control = Control(job, lowered)
+    _check_memory(control, lowered)
+    if data := load_for(lowered, job):
+        part_size(data[0], job.batch, len(control.ranks), max(control.losses_per_step, 1))
+    return job, lowered, first_step
 
 
-def compile_kernels(lowered: Lowered, tell: Callable[[str], None] = lambda phase: None) -> None:
+def compile_kernels(lowered: Lowered, instruments: Sequence[object] = ()) -> None:
     """Make every kernel that the plan calls, and the native step, ready on disk."""
     from runtime.dist.warm import warm
     from runtime.kernels.build import compile_all
 
-    def progress(done: int, total: int, name: str) -> None:
-        tell(f"compiling kernels ({done} of {total})")
-
-    compile_all(sorted({c.kernel for c in lowered.calls if c.kernel != "cpu.input"}), progress=progress)
+    compile_all(sorted({c.kernel for c in lowered.calls if c.kernel != "cpu.input"}), instruments=instruments)
     warm()
+
+
+def _check_memory(control: Control, lowered: Lowered) -> None:
+    """Refuse a run that would drive the computer out of memory, before any is taken."""
+    have, ranks = _available_bytes(), len(control.ranks)
+    has_input = "input" in lowered.segments
+    slots, stride = ring_layout(data_layout(lowered)[1]) if has_input else (0, 0)
+    need = ranks * (lowered.layout.nbytes + slots * stride + _INTERPRETER_BYTES) + control.nbytes
+    if have is not None and need > have:
+        workers = f"{ranks} workers need" if ranks > 1 else "1 worker needs"
+        raise DoesNotFit(f"{workers} {need:,} bytes of memory, this computer has {have:,} free: {need - have:,} too few")
+
+
+def _available_bytes() -> int | None:
+    """Memory that can be taken without paging, where the system says so."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _stop_signal(p: subprocess.Popen[bytes]) -> str:
+    """Name of the signal that has stopped (not ended) a process; empty while it runs."""
+    try:
+        found = os.waitid(os.P_PID, p.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # it has ended
+        return ""
+    return signal.Signals(found.si_status).name if found and found.si_code == os.CLD_STOPPED else ""
 
 
 def _first_step(job: Job, lowered: Lowered) -> int:
@@ -115,17 +162,28 @@ def _resumed(job: Job) -> str:
     return str(path)
 
 
+def _above_standard(fd: int) -> int:
+    """The open file under a number that is no standard stream: where those are closed, a worker's would take its place."""
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
 class _Watch:
     """The workers of one run, and the memory that they share."""
 
     def __init__(
-        self, job: Job, lowered: Lowered, first_step: int, on_progress: Progress | None, tell: Callable[[str], None]
+        self, job: Job, lowered: Lowered, first_step: int, instruments: Sequence[object], until: float = FOREVER
     ) -> None:
-        self.job, self.lowered, self.first_step, self.on_progress, self.tell = job, lowered, first_step, on_progress, tell
+        self.job, self.lowered, self.first_step = job, lowered, first_step
+        self.on_phase, self.on_step = hooks(instruments, "on_phase"), hooks(instruments, "on_step")
         if not hasattr(os, "memfd_create"):
             raise MissingCapability("worker processes share memory through memfd_create, which Linux has and this system lacks")
         nbytes = Control(job, lowered).nbytes
-        self.fd = os.memfd_create("trainscape")
+        self.fd = _above_standard(os.memfd_create("trainscape"))
         os.ftruncate(self.fd, nbytes)
         self._map = mmap.mmap(self.fd, nbytes)
         self.control = Control(job, lowered, np.frombuffer(self._map, np.uint8))
@@ -135,6 +193,8 @@ class _Watch:
         self.asked_to_stop = False
         self.told, self.phase = -1, ""
         self.moved = time.monotonic(), -1
+        self.until = until
+        self.stopped: dict[int, float] = {}  # worker -> since when it has been stopped
 
     def start(self) -> None:
         """Start a process a rank. Each has a session of its own, so that Ctrl-C reaches the parent alone."""
@@ -164,14 +224,21 @@ class _Watch:
                 if self._look():
                     break
                 time.sleep(_LOOK_SECONDS)
+                if time.monotonic() > self.until:
+                    self.until = time.monotonic() + _STOP_SECONDS
+                    self._stop()
             except KeyboardInterrupt:
-                if self.asked_to_stop or self._states() & {State.STARTING, State.COMPILING}:
-                    raise Interrupted(step=self.control.completed(self.first_step), checkpoint=self._checkpoint()) from None
-                self.asked_to_stop = True
-                self.control.put(1, "request")
+                self._stop()
         step = self.control.report(0)["step"]
         if self.asked_to_stop and step < self.job.steps:
             raise Interrupted(step=step, checkpoint=self._checkpoint())
+
+    def _stop(self) -> None:
+        """Ask for an end between two steps; the second time, or where there are no steps yet, the run ends at once."""
+        if self.asked_to_stop or self._states() & {State.STARTING, State.COMPILING}:
+            raise Interrupted(step=self.control.completed(self.first_step), checkpoint=self._checkpoint()) from None
+        self.asked_to_stop = True
+        self.control.put(1, "request")
 
     def _look(self) -> bool:
         """One look at everybody; True: all have ended well."""
@@ -189,16 +256,25 @@ class _Watch:
         phase = {State.TRAINING: "training", State.TESTING: "testing"}.get(State(self.control.get("state", 0)), "")
         if phase and phase != self.phase:
             self.phase = phase
-            self.tell(phase)
+            for call in self.on_phase:
+                call(phase)
         step = self.control.completed(self.first_step)
-        if self.on_progress and step > max(self.told, self.first_step):
+        if self.on_step and step > max(self.told, self.first_step):
             self.told = step
-            self.on_progress(
-                step, self.job.steps, float(self.control.losses(step - 1 - self.first_step, step - self.first_step)[0])
-            )
+            loss = float(self.control.losses(step - 1 - self.first_step, step - self.first_step)[0])
+            for call in self.on_step:
+                call(step, self.job.steps, loss)
 
     def _check_stuck(self) -> None:
         now, step = time.monotonic(), self.control.completed(self.first_step)
+        for r, p in enumerate(self.workers):
+            name = _stop_signal(p)
+            if not name:
+                self.stopped.pop(r, None)
+            elif now - self.stopped.setdefault(r, now) > self.job.peer_timeout:
+                self.control.put(1, "abort")
+                reason = f"stopped by {name} for {now - self.stopped[r]:.1f} s"
+                raise DistributedFailure(rank=r, reason=reason, step=step, checkpoint=self._checkpoint())
         if step != self.moved[1] or self._states() != {State.TRAINING}:
             self.moved = now, step
         elif now - self.moved[0] > _STUCK_FACTOR * self.job.peer_timeout:
@@ -217,9 +293,21 @@ class _Watch:
         own = [r for r in dead if self.control.get("state", r) != State.ABORTED]
         own += [r for r in range(len(self.workers)) if self.control.get("state", r) == State.FAILED]
         rank = (own or dead)[0]
+        stopped = [r for r, p in enumerate(self.workers) if _stop_signal(p)]
+        if stopped and self._is_peer_timeout(rank):
+            name, told = _stop_signal(self.workers[stopped[0]]), self._reason(rank)
+            return DistributedFailure(
+                rank=stopped[0], reason=f"stopped by {name}; {told}", step=self.control.completed(self.first_step),
+                checkpoint=self._checkpoint(),
+            )  # fmt: skip
         return DistributedFailure(
             rank=rank, reason=self._reason(rank), step=self.control.completed(self.first_step), checkpoint=self._checkpoint()
         )
+
+    def _is_peer_timeout(self, rank: int) -> bool:
+        """The worker ended by itself, and not because it was killed: it may have waited in vain for another."""
+        code = self.workers[rank].poll()
+        return code is not None and code > 0 and self.control.get("state", rank) == State.FAILED
 
     def _reason(self, rank: int) -> str:
         code = self.workers[rank].poll()
@@ -295,7 +383,7 @@ class _Watch:
 
     def _probes(self, r: int) -> tuple[Probe, ...]:
         blocks = [0, *(k + 1 for k, _, _ in blocks_from(self.job, self.first_step))]
-        return tuple(Probe(arithmetic=float(a), copy=float(b)) for a, b in self.control.view("probes", r)[blocks])
+        return tuple(Probe(arithmetic=a, copy=b, meeting=c) for a, b, c in self.control.view("probes", r)[blocks].tolist())
 
     def _timeline(self) -> Timeline:
         """All timed blocks; the clock's zero is the first barrier of the run."""

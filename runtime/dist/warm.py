@@ -6,7 +6,7 @@ from runtime.data.dataset import Dataset
 from runtime.data.stage import InputStage
 from runtime.measure import Probes
 from runtime.native import SYSTEM, read_word, write_word
-from runtime.scheduler import WORDS, Word, barrier, play
+from runtime.scheduler import WORDS, Word, barrier, meetings, play
 
 
 def warm() -> None:
@@ -22,6 +22,7 @@ def warm() -> None:
     )
     play(0, 0, words, *([none] * 18))
     barrier(at, none, 0, words)
+    meetings(at, none, 0, 1, words)
     write_word(at, read_word(at))
     images = np.zeros((1, 1, 1, 1), np.uint8)
     data = Dataset(name="one pixel", images=images, labels=np.zeros(1, np.int64), classes=1, scale=1.0)

@@ -29,11 +29,12 @@ from runtime.dist.control import Control, State, blocks_from, timer_row
 from runtime.errors import InvalidJob, RunError, StepFailed
 from runtime.executor import FOREVER, Executor, data_layout
 from runtime.job import Job, build
-from runtime.measure import Memory, Probes
-from runtime.scheduler import Outcome, Word, barrier
+from runtime.measure import Memory, Probes, anonymous_bytes
+from runtime.scheduler import Outcome, Word, barrier, meetings
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 ABORTED_CODE, FAILED_CODE = 3, 1
+_MEETINGS = 400  # in a row, for the probe of the way from core to core
 
 
 def main() -> None:
@@ -58,6 +59,13 @@ def _die_with_parent() -> None:
     while sys.stdin.buffer.raw.read(1):  # type: ignore[union-attr]
         pass
     os._exit(FAILED_CODE)
+
+
+def _make_room() -> None:
+    """Let the interpreter touch some free memory, so that small objects made while training bring no new pages."""
+    anonymous_bytes()
+    room = [bytes(size) for size in range(8, 520, 16) for _ in range(400)]
+    del room
 
 
 class _Worker:
@@ -106,6 +114,7 @@ class _Worker:
             if stage:
                 stage.wait_until_full()
             gc.collect()
+            _make_room()
             memory = Memory()
             executor.touch()
             executor.load(values)
@@ -154,6 +163,7 @@ class _Worker:
         """Let native code be loaded before memory is measured: no step is played, no barrier waited at."""
         executor.play(0, 0, board=self.control.board(self.number))
         barrier(self.control.address("arrived", self.number), np.zeros(0, np.int64), 0, executor.words)
+        meetings(self.control.address("arrived", self.number), np.zeros(0, np.int64), 0, 1, executor.words)
         self.control.view("losses", self.number)[:] = 0  # the pages are there before the clock runs
         for field in ("ends", "timers", "probes"):
             self.control.view(field, self.number)[:] = 0
@@ -172,9 +182,8 @@ class _Worker:
         """A barrier of all workers; False: the run is aborted."""
         self.turn += 1
         c = self.control
-        others = np.array([c.address("arrived", r) for r in range(len(c.ranks)) if r != self.number], np.int64)
         executor.words[Word.ABORT] = c.address("abort")
-        outcome = Outcome(barrier(c.address("arrived", self.number), others, self.turn, executor.words))
+        outcome = Outcome(barrier(c.address("arrived", self.number), self._others(), self.turn, executor.words))
         if outcome is Outcome.TIMED_OUT:
             raise StepFailed(f"{self.rank}: the others did not come to a barrier in {executor.words[Word.TIMEOUT_NS] / 1e9:g} s")
         return outcome is Outcome.DONE
@@ -182,7 +191,7 @@ class _Worker:
     def _blocks(self, executor: Executor, probes: Probes | None, memory: Memory, data: Pair | None) -> bool:
         """Play what the job says; False: aborted. Returns early, and True, when asked to stop."""
         c, n = self.control, self.number
-        self._probe(probes, 0)
+        self._probe(executor, probes, 0)
         for k, first, last in blocks_from(self.job, self.first_step):
             if not self._meet(executor):
                 return False
@@ -195,7 +204,7 @@ class _Worker:
                 return outcome is Outcome.STOPPED
             if data and self.job.blocks[k].evaluate:
                 self._evaluate(executor, data)
-            self._probe(probes, k + 1)
+            self._probe(executor, probes, k + 1)
         return True
 
     def _block(self, executor: Executor, k: int, first: int, last: int) -> Outcome:
@@ -224,10 +233,26 @@ class _Worker:
             self.accuracy = executor.accuracy(data[1])
             self.control.put(State.TRAINING, "state", 0)
 
-    def _probe(self, probes: Probes | None, place: int) -> None:
+    def _meeting(self, executor: Executor) -> float:
+        """Seconds of one of many barriers in a row; 0.0 alone, or when the run is aborted."""
+        if len(self.control.ranks) == 1 or not self._meet(executor):
+            return 0.0
+        others, first = self._others(), self.turn + 1
+        self.turn += _MEETINGS
+        began = time.perf_counter()
+        done = meetings(self.control.address("arrived", self.number), others, first, _MEETINGS, executor.words) == Outcome.DONE
+        return (time.perf_counter() - began) / _MEETINGS if done else 0.0
+
+    def _others(self) -> Any:
+        """Addresses at which the other workers say that they have arrived at a barrier."""
+        return np.array(
+            [self.control.address("arrived", r) for r in range(len(self.control.ranks)) if r != self.number], np.int64
+        )
+
+    def _probe(self, executor: Executor, probes: Probes | None, place: int) -> None:
         if probes is not None:
             found = probes()
-            self.control.view("probes", self.number)[place] = found.arithmetic, found.copy
+            self.control.view("probes", self.number)[place] = found.arithmetic, found.copy, self._meeting(executor)
 
     def _save(self, step: int, values: checkpoint.Arrays) -> Path:
         policy, folder = self.job.checkpoints, self.job.checkpoint_folder

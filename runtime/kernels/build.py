@@ -7,12 +7,13 @@ that this file imports from the places in `WATCHED`. Calibration profiles and co
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
 from graph.errors import nearest
+from graph.instrument import hooks
 from runtime.errors import RunError
 from runtime.kernels.cpu import FAMILIES
 
@@ -29,8 +30,6 @@ COUNTED = ("hw.kernels.cpu", "hw.kernels.automatic", "hw.kernels.count")
 """The modules with the kernels' terms: calibrated coefficients are worth nothing when these change."""
 OPTIONS = "runtime.kernels.cache"
 """The module with the compiler's options: a part of every hash."""
-
-Progress = Callable[[int, int, str], None]
 
 
 def _module_file(module: str) -> Path:
@@ -129,13 +128,13 @@ def _shares(names: Sequence[str], processes: int) -> list[list[str]]:
     return [heavy + rest[:first], rest[first:]]
 
 
-def compile_all(names: Sequence[str] | None = None, *, progress: Progress | None = None, processes: int = 2) -> None:
+def compile_all(names: Sequence[str] | None = None, *, instruments: Sequence[object] = (), processes: int = 2) -> None:
     """Make the kernels ready: compile what is not on disk, in up to two processes, then load everything into this one.
 
     Parameters
     ----------
     names : kernels (all by default); helpers and the table's loop come along.
-    progress : called with (done, total, name) as functions get ready.
+    instruments : who watches (`graph.instrument`): a phase, and a part of it for every function that had to be compiled.
     processes : how many may compile at the same time.
 
     Raises
@@ -146,17 +145,19 @@ def compile_all(names: Sequence[str] | None = None, *, progress: Progress | None
 
     known = _all_names()
     wanted = known if names is None else [*HELPERS, *names, *LOOPS]
-    tell = progress or (lambda done, total, name: None)
+    on_part = hooks(instruments, "on_part")
+    for call in hooks(instruments, "on_phase"):
+        call("compiling kernels")
     cold = _cold(wanted)
-    done = 0
     if len(cold) > 1:
-        for name in _compile_apart(cold, processes):
-            done += 1
-            tell(done, len(cold), name)
+        for done, _ in enumerate(_compile_apart(cold, processes), 1):
+            for call in on_part:
+                call(done, len(cold))
     for name in wanted:
         address(name)
     if len(cold) == 1:
-        tell(1, 1, cold[0])
+        for call in on_part:
+            call(1, 1)
 
 
 def _compile_apart(names: Sequence[str], processes: int) -> Iterable[str]:

@@ -238,7 +238,7 @@ def test_elementwise_flop_per_element() -> None:
 
 def test_views_do_nothing() -> None:
     views = [op for op in OPS.values() if op.is_view]
-    assert {op.name for op in views} == {"flatten", "reshape"}
+    assert {"flatten", "reshape"} <= {op.name for op in views}
     for op in views:
         for s in op.samples():
             assert op.work([type_of(x) for x in s.inputs], op.complete(s.attrs)) == Work()

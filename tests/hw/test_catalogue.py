@@ -79,8 +79,8 @@ def test_what_must_be_there() -> None:
     ("ask", "message"),
     [
         (lambda: catalogue.load("dgx-a10"), "nothing in the catalogue is named 'dgx-a10'; did you mean 'dgx-a100'?"),
-        (lambda: catalogue.system("nvlink2"), "'nvlink2' is a link, not a system; known: dgx-a100, dgx-h100, dgx1-v100"),
-        (lambda: catalogue.device("v100"), "there is no device 'v100' in the catalogue; known: a100-sxm4-80gb, h100-"),
+        (lambda: catalogue.system("nvlink2"), "'nvlink2' is a link, not a system; known: "),
+        (lambda: catalogue.device("v100"), "there is no device 'v100' in the catalogue; did you mean 'v100-"),
         (lambda: catalogue.names("device s"), "there is no kind 'device s' in the catalogue; did you mean 'device'?"),
         (lambda: catalogue.load("host"), "made from its calibration profile"),
     ],

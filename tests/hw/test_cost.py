@@ -1,19 +1,72 @@
-"""Latency and bandwidth, energy, price."""
+"""Every registered cost model prices every kernel record of its devices; latency and bandwidth, energy, price."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from graph.parallel.plan import Algorithm
-from graph.registry import Registry
+from graph.ir import Phase
+from graph.op import Work
+from graph.ops import OPS
 from hw import catalogue
-from hw.cost import alpha_beta, energy, price
+from hw.cost import COST_MODELS, alpha_beta, cost_model, energy, price
 from hw.device import Device, Efficiency
 from hw.errors import HwError
-from hw.kernels.record import Platform
+from hw.kernels.record import KERNELS, Call, KernelRecord, Platform
 from hw.link import DrivenBy, Link, Rate
+from hw.profile import Coefficients, KernelFit, LinkFit, Probes, Profile
 from hw.topology import Topology
+
+
+def calls(kernel: KernelRecord) -> Iterator[Call]:
+    """A call for each size of its grid."""
+    for size in kernel.sizes():
+        op = OPS[kernel.op] if kernel.op in OPS else None
+        types = size.types[: len(op.inputs)] if op else size.types
+        attrs = {k: v for k, v in size.attrs.items() if k != "epilogue"}
+        yield Call(
+            kernel=kernel.name, nodes=(), fused=(), reads=(), writes=(), types=size.types, workspace=0, layer="",
+            phase=Phase.FORWARD,
+            attrs={**(op.complete(attrs) if op else {}), **size.attrs},
+            work=op.work(types, op.complete(attrs)) if op else Work(bytes_read=sum(t.nbytes for t in types)),
+        )  # fmt: skip
+
+
+def host_profile() -> Profile:
+    """A nanosecond for every term of every CPU kernel."""
+    kernels = {k.name: list(calls(k)) for k in KERNELS.values() if k.platform is Platform.CPU}
+    terms = {name: {t for c in found for t in KERNELS[name].terms(c.types, c.attrs)} for name, found in kernels.items()}
+    fits = {n: KernelFit(source_hash="", busy={1: Coefficients(seconds_per=dict.fromkeys(ts, 1e-9))}) for n, ts in terms.items()}
+    link = LinkFit(
+        send_overhead_s=0.0, send_bytes_per_s=1e9, recv_copy_overhead_s=0.0, recv_copy_bytes_per_s=1e9,
+        recv_add_overhead_s=0.0, recv_add_bytes_per_s=1e9, latency_s=0.0,
+    )  # fmt: skip
+    return Profile(
+        created="2025-01-01", cpu="a processor", cores=1, memory_nbytes=2**30, memory_bytes_per_s={1: 1e10}, kernels=fits,
+        link=link, probes={1: Probes(arith_s=1e-3, copy_s=1e-3)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(COST_MODELS))
+def test_a_cost_model_prices_every_kernel_of_its_devices(name: str) -> None:
+    profile = host_profile()
+    priced = 0
+    for device in (*map(catalogue.device, catalogue.names("device")), catalogue.host_system(profile, 1).device):
+        try:
+            model = cost_model(device, profile, name)
+        except HwError:  # it has no device of this kind
+            continue
+        assert model.name == name
+        assert 0 <= model.common_spread < 1
+        if name == cost_model(device, profile).name:  # the one that is taken for this device must know all its kernels
+            for kernel in (k for k in KERNELS.values() if k.platform is device.platform):
+                for call in calls(kernel):
+                    assert 0 < model.seconds(call) < 1, call
+                    assert model.seconds(call, busy=2) >= model.seconds(call)
+                    assert math.isfinite(model.spread(call)) and model.spread(call) >= 0
+                    priced += 1
+    assert priced > 100
 
 
 def test_fit_of_messages() -> None:
@@ -27,24 +80,11 @@ def test_fit_of_messages() -> None:
         alpha_beta.fit([1, 100], [2e-6, 1e-6])
 
 
-def test_collectives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The closed form of an algorithm gets the worst of a ring's neighbours."""
-
-    def program(group: object) -> Iterator[object]:
-        yield from ()
-
-    known: Registry[Algorithm] = Registry("collective")
-    pair = Algorithm(program=program, seconds=lambda n, nbytes, a, b: (n - 1) * (a + nbytes / b), transfers=lambda n: n)  # type: ignore[arg-type]
-    known.add("chain", pair)
-    known.add("odd", replace(pair, seconds=lambda n, nbytes, a, b: None))
-    monkeypatch.setattr(alpha_beta, "COLLECTIVES", known)
-    t = Topology(catalogue.system("dgx-a100"))
-    link = catalogue.link("nvlink3")
-    seconds = alpha_beta.collective_seconds("chain", t, t.ring_order(4), 10**6)
-    assert seconds == pytest.approx(3 * (link.latency_seconds + 10**6 / (12 * link.capacity)))
-    assert alpha_beta.collective_seconds("chain", t, ("gpu0",), 10**6) == 0
-    with pytest.raises(HwError, match="'odd' has no closed form"):
-        alpha_beta.collective_seconds("odd", t, t.ring_order(4), 1)
+def test_neighbours() -> None:
+    """A closed form gets the worst of a ring's neighbours."""
+    t, link = Topology(catalogue.system("dgx-a100")), catalogue.link("nvlink3")
+    worst = alpha_beta.neighbours(t, t.ring_order(4))
+    assert (worst.latency_seconds, worst.bytes_per_second) == (link.latency_seconds, 12 * link.capacity)
     with pytest.raises(HwError, match="at least two devices"):
         alpha_beta.neighbours(t, ("gpu0",))
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,34 @@ def test_unreadable_files(tmp_path: Path, text: str | None, error: type[HwError]
         load_profile(path)
     assert message in str(e.value)
     assert "run `trainscape calibrate`" in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("link.latency_s", math.nan, "latency_s cannot be nan"),
+        ("link.send_bytes_per_s", 0, "a rate or a time cannot be 0"),
+        ("link.send_bytes_per_s", "fast", "a rate or a time cannot be 'fast'"),
+        ("step_overhead_s", None, "step_overhead_s cannot be None"),
+        ("cores", "two", "cores cannot be 'two'"),
+        ("probes", {}, "probes is empty"),
+        ("memory_bytes_per_s", {}, "memory_bytes_per_s is empty"),
+        ("kernels.cpu/relu.busy", {}, "a kernel is empty"),
+        ("kernels.cpu/relu.busy.1.seconds_per.n", "x", "seconds per n cannot be 'x'"),
+        ("kernels.cpu/relu.busy.1.residuals", [math.inf], "a residual cannot be inf"),
+    ],
+)
+def test_values_that_no_calibration_gives(tmp_path: Path, path: str, value: object, message: str) -> None:
+    """A file that was edited or damaged is refused when it is read, not when it is used."""
+    body = profile().to_json()
+    *parents, last = [key.replace("/", ".") for key in path.split(".")]
+    at = body
+    for key in parents:
+        at = at[key]
+    at[last] = value
+    (tmp_path / "p.json").write_text(json.dumps(body))
+    with pytest.raises(HwError, match=re.escape(message)):
+        load_profile(tmp_path / "p.json")
 
 
 def test_default_path_is_the_users() -> None:

@@ -1,5 +1,8 @@
 """Checkpoints are whole or not there, know which model they are of, and are read without pickle."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,17 @@ def test_keeps_the_newest_and_leaves_no_parts(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path).step == 1_000_000_000
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, others = tmp_path / f".step-000000003.{gone.pid}.part", tmp_path / f".step-000000004.{os.getppid()}.part"
+    left.touch()
+    others.touch()
+    checkpoint.save(tmp_path, made(5))
+    assert not left.exists()
+    assert others.exists()  # it may still be writing
+
+
 def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save(tmp_path, made(1))
 
@@ -74,6 +88,9 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, made())
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(CheckpointError, match="is no checkpoint, or damaged"):
+        checkpoint.load(path)
+    path.write_bytes(b"no zip file at all")
+    with pytest.raises(CheckpointError, match="is no checkpoint, or damaged: not a zip file"):
         checkpoint.load(path)
     np.savez(tmp_path / "other.npz", a=np.zeros(1))
     with pytest.raises(CheckpointError, match="is no checkpoint, or damaged"):

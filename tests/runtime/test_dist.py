@@ -14,14 +14,19 @@ import numpy as np
 import pytest
 
 from graph.autodiff import training_graph
+from graph.errors import GraphError
 from graph.ir import Graph
 from graph.optimizer import Sgd
+from graph.parallel.plan import Rank
 from graph.parallel.unroll import unroll
 from graph.text import to_text
+from graph.timeline import Record
 from graph.zoo import MODELS
+from hw.errors import DoesNotFit
 from runtime import checkpoint
 from runtime.checkpoint import Arrays
-from runtime.dist.launch import Progress, run
+from runtime.dist import launch
+from runtime.dist.launch import run
 from runtime.errors import CheckpointError, DataError, DistributedFailure, Interrupted, InvalidJob
 from runtime.job import Block, Checkpoints, Job, build
 from runtime.result import RunResult
@@ -150,7 +155,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(tmp_path: Path, ranks: int) -> N
     whole = run(job(tmp_path / "whole", ranks=ranks, steps=10))
     broken = tmp_path / "broken"
     with pytest.raises(Interrupted) as stopped:
-        run(job(broken, ranks=ranks, steps=100_000), on_progress=once(lambda: os.kill(os.getpid(), signal.SIGINT)))  # Ctrl-C
+        run(job(broken, ranks=ranks, steps=100_000), instruments=[Once(lambda: os.kill(os.getpid(), signal.SIGINT))])  # Ctrl-C
     assert 0 < stopped.value.step < 100_000
     assert stopped.value.checkpoint is not None
     at = stopped.value.step
@@ -163,30 +168,26 @@ def test_an_interrupted_run_resumes_bit_for_bit(tmp_path: Path, ranks: int) -> N
     assert whole.losses == again.losses[:10]
 
 
-def once(act: Callable[[], None]) -> Progress:
-    """Do it at the first sign of progress, and then no more."""
-    done: list[int] = []
+class Once:
+    """Does it when so many steps are completed, and then no more."""
 
-    def tell(step: int, steps: int, loss: float) -> None:
-        if not done:
-            done.append(step)
-            act()
+    def __init__(self, act: Callable[[], None], *, after: int = 1) -> None:
+        self.act, self.after = act, after
+        self.done: float | None = None
 
-    return tell
+    def on_step(self, step: int, steps: int, loss: float) -> None:
+        if step >= self.after and self.done is None:
+            self.done = time.monotonic()
+            self.act()
 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_killing_a_worker_ends_the_run_with_a_usable_checkpoint(tmp_path: Path, victim: int) -> None:
-    killed: list[float] = []
-
-    def kill(step: int, steps: int, loss: float) -> None:
-        if step >= 8 and not killed:
-            killed.append(time.monotonic())
-            os.kill(children()[victim], signal.SIGKILL)
-
+    kill = Once(lambda: os.kill(children()[victim], signal.SIGKILL), after=8)
     with pytest.raises(DistributedFailure) as failed:
-        run(job(tmp_path, ranks=2, steps=1_000_000, checkpoints=Checkpoints(every=5)), on_progress=kill)
-    assert time.monotonic() - killed[0] < 10
+        run(job(tmp_path, ranks=2, steps=1_000_000, checkpoints=Checkpoints(every=5)), instruments=[kill])
+    assert kill.done is not None
+    assert time.monotonic() - kill.done < 10
     e = failed.value
     assert (e.rank, e.reason) == (victim, "killed by SIGKILL")
     assert f"worker {victim} failed after step" in str(e)
@@ -203,7 +204,7 @@ def test_a_lone_worker_may_be_killed_too(tmp_path: Path) -> None:
         os.kill(children()[0], signal.SIGKILL)
 
     with pytest.raises(DistributedFailure, match=r"worker 0 failed after step .* killed by SIGKILL"):
-        run(job(tmp_path, steps=1_000_000), on_progress=once(kill))
+        run(job(tmp_path, steps=1_000_000), instruments=[Once(kill)])
 
 
 def test_workers_die_with_their_parent(tmp_path: Path) -> None:
@@ -211,11 +212,12 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(Path.cwd())!r})
 from pathlib import Path
-from runtime.dist.launch import Progress, run
+from runtime.dist.launch import run
 from runtime.job import Job
-def tell(step, steps, loss):
-    print(step, flush=True)
-run(Job.from_json(sys.stdin.read()), on_progress=tell)
+class Tell:
+    def on_step(self, step, steps, loss):
+        print(step, flush=True)
+run(Job.from_json(sys.stdin.read()), instruments=[Tell()])
 """
     p = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert p.stdin is not None
@@ -247,9 +249,73 @@ def test_a_worker_that_stops_answering_is_noticed() -> None:
 
     with pytest.raises(
         DistributedFailure,
-        match=r"worker 0 failed .* nothing could go on for 0.5 s, waiting at \d+/allreduce/\S+ for worker\[1\]",
+        match=r"worker 1 failed .* stopped by SIGSTOP",
     ):
-        run(job(ranks=2, steps=1_000_000, peer_timeout=0.5), on_progress=once(freeze))
+        run(job(ranks=2, steps=1_000_000, peer_timeout=0.5), instruments=[Once(freeze)])
+
+
+def test_a_lone_worker_that_is_stopped_is_noticed() -> None:
+    with pytest.raises(DistributedFailure, match=r"worker 0 failed .* stopped by SIGSTOP for 0\.\d s"):
+        run(
+            job(steps=1_000_000, peer_timeout=0.3),
+            instruments=[Once(lambda: os.kill(children()[0], signal.SIGSTOP))],
+        )
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGKILL, "killed by SIGKILL"), (signal.SIGSTOP, r"stopped by SIGSTOP for 0\.\d s")]
+)
+def test_a_worker_that_is_lost_while_it_starts(monkeypatch: pytest.MonkeyPatch, number: int, reason: str) -> None:
+    start = launch._Watch.start
+
+    def started(watch: launch._Watch) -> None:
+        start(watch)
+        os.kill(watch.workers[1].pid, number)
+
+    monkeypatch.setattr(launch._Watch, "start", started)
+    with pytest.raises(DistributedFailure, match=f"worker 1 failed after step 0: {reason}"):
+        run(job(ranks=2, steps=10, peer_timeout=0.3))
+
+
+def test_a_run_ends_when_its_time_is_over_even_if_no_step_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    began = time.monotonic()
+    monkeypatch.setattr(launch, "_STOP_SECONDS", 0.3)
+    with pytest.raises(Interrupted):
+        run(
+            job(tmp_path, steps=1_000_000, peer_timeout=60.0),
+            instruments=[Once(lambda: os.kill(children()[0], signal.SIGSTOP))],
+            timeout=2.0,
+        )
+    assert time.monotonic() - began < 10
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_available_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(launch, "_Watch", None)
+    said = r"2 workers need [\d,]+ bytes of memory, this computer has 1,048,576 free: [\d,]+ too few"
+    with pytest.raises(DoesNotFit, match=said):
+        run(job(ranks=2))
+
+
+def test_a_batch_of_more_samples_than_there_are_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_Watch", None)
+    with pytest.raises(DataError, match="a micro-batch of 2048 needs as many samples, UCI digits has 1438 to train on"):
+        run(job(ranks=2, batch=4096))
+
+
+def test_closed_standard_streams_do_no_harm(tmp_path: Path) -> None:
+    """The shared memory must not get the number of a stream that the worker opens anew."""
+    text = tmp_path / "job.json"
+    text.write_text(job(ranks=2, steps=3, evaluate=False).to_json())
+    code = f"""
+import os, sys; sys.path.insert(0, {str(Path.cwd())!r}); os.close(0); os.close(1)
+from pathlib import Path
+from runtime.dist.launch import run
+from runtime.job import Job
+assert len(run(Job.from_json(Path({str(text)!r}).read_text())).losses) == 3
+"""
+    found = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_what_goes_wrong_in_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,13 +342,45 @@ def test_another_model_s_checkpoint_is_refused(tmp_path: Path) -> None:
         run(job(tmp_path / "other", width=0.25, steps=3, resume=str(tmp_path)))
 
 
-def test_progress_and_phases_are_told() -> None:
-    steps: list[int] = []
-    phases: list[str] = []
-    run(job(steps=3000), on_progress=lambda step, total, loss: steps.append(step), on_phase=phases.append)
-    assert steps == sorted(set(steps))
-    assert phases[0] == "compiling kernels"
-    assert [p for p in phases if not p.startswith("compiling")][:2] == ["starting workers", "training"]
+class Everything:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.steps: list[int] = []
+        self.actions: list[tuple[str, float]] = []
+        self.ended: list[Record] = []
+
+    def on_phase(self, what: str) -> None:
+        self.phases.append(what)
+
+    def on_step(self, step: int, steps: int, loss: float) -> None:
+        self.steps.append(step)
+
+    def on_action_start(self, rank: Rank, id: tuple[object, ...], stream: str, time: float) -> None:
+        self.actions.append(("start", time))
+
+    def on_action_end(self, record: Record) -> None:
+        self.actions.append(("end", record.end))
+        self.ended.append(record)
+
+
+def test_instruments_see_phases_steps_and_timed_actions() -> None:
+    seen = Everything()
+    r = run(job(blocks=(Block(steps=3000), Block(steps=2, timed=True))), instruments=[seen])
+    assert seen.phases[:3] == ["compiling kernels", "starting workers", "training"]
+    assert seen.steps == sorted(set(seen.steps))
+    assert seen.ended == list(r.timeline)
+    assert [t for _, t in seen.actions] == sorted(t for _, t in seen.actions)
+    assert sum(what == "start" for what, _ in seen.actions) == sum(x.is_leaf for x in r.timeline) > 0
+
+
+def test_a_misspelt_instrument_is_refused_before_anything_starts() -> None:
+    class Wrong:
+        def on_progress(self, step: int, steps: int, loss: float) -> None: ...
+
+    with pytest.raises(GraphError, match=r"Wrong.on_progress is no method of an instrument; "):
+        run(job(), instruments=[Wrong()])
 
 
 def test_memory_grows_by_the_arena() -> None:

@@ -9,7 +9,8 @@ from numba import cfunc, types
 
 import graph.parallel.collectives
 import graph.parallel.programs  # noqa: F401 - fills the registries
-from graph.parallel.plan import COLLECTIVES, PROGRAMS, Buffer, Collective, Do, Operation, Peer, Plan, Rank, Recv, Ref, Role, Send
+from graph.parallel.algorithm import COLLECTIVES, Operation
+from graph.parallel.plan import PROGRAMS, Buffer, Collective, Do, Peer, Plan, Rank, Recv, Ref, Role, Send
 from runtime.executor import FOREVER, LocalBoard
 from runtime.native import SYSTEM, peek, poke
 from runtime.scheduler import LETTERS, SENT, WORDS, Outcome, Word, play

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sim.errors import SimError
-from sim.instrument import METHODS, Instrument
+from graph.errors import GraphError
+from graph.instrument import METHODS, Instrument
 from sim.model import UniformModel
 from sim.play import play
 
@@ -66,5 +66,5 @@ def test_methods_are_optional_and_their_names_checked(training):
     some = Some()
     t = play(training(1), MODEL, instruments=[some, object()])
     assert some.count == len(t)
-    with pytest.raises(SimError, match=r"Wrong.on_acton_end is no method of an instrument; did you mean 'on_action_end'\?"):
+    with pytest.raises(GraphError, match=r"Wrong.on_acton_end is no method of an instrument; did you mean 'on_action_end'\?"):
         play(training(1), MODEL, instruments=[Wrong()])

@@ -363,9 +363,9 @@ class TestCalibrate:
         rows = tuple(Row(kernel="cpu.relu", busy=n, what="f32[8]", measured_s=1e-6, fitted_s=1.1e-6) for n in (1, 2))
         asked: list[bool] = []
 
-        def calibrate(*, quick: bool, tell: Any) -> Any:
+        def calibrate(*, quick: bool, instruments: Any) -> Any:
             asked.append(quick)
-            tell("timing kernels", 0.5)
+            instruments[0].on_phase("timing kernels")
             return replace(profile, rows=rows, created="2030-01-01T00:00:00+00:00")
 
         monkeypatch.setattr("trainscape.calibrate.calibrate", calibrate)

@@ -11,7 +11,8 @@ from trainscape.errors import RunFolderError
 from trainscape.report.breakdown import Bar, draw_breakdown
 from trainscape.report.json_document import dumps, plain
 from trainscape.report.markdown import error_sentence, report_markdown
-from trainscape.report.publication import Run, publish
+from trainscape.report.publication import publish
+from trainscape.report.run import Run
 from trainscape.report.run_folder import MARKER, RunFolder
 from trainscape.report.tables import comparison, comparison_table, markdown_table, nbytes, percent, prediction_rows, seconds
 from trainscape.scenario import Activation
@@ -131,6 +132,12 @@ def test_report() -> None:
     assert "Accuracy on samples set aside: **97.0 %**." in text
     assert "a \\| b" in text
     assert "https://ui.perfetto.dev" in text
+
+
+def test_report_of_actions() -> None:
+    action = {"action": "forward/conv1", "count": 2, "predicted_s": 1e-5, "measured_s": 1.25e-5, "error": -0.2}
+    text = report_markdown("Title", [Run(title="2 workers", document={**DOCUMENT, "actions": [action]})], files=[])
+    assert "| forward/conv1 |     2 |   10.0 us |  12.5 us | -20.0 % |" in text
 
 
 def test_error_sentence() -> None:

@@ -1,17 +1,22 @@
 """`train`: real workers, run folders, resuming, deadlines; and what a run that fails says."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from runtime.errors import CheckpointError, DistributedFailure, Interrupted
+from runtime import checkpoint
+from runtime.checkpoint import Checkpoint
+from runtime.errors import CheckpointError, DistributedFailure, Interrupted, InvalidJob, RunError
 from trainscape.build import Built
 from trainscape.errors import TimedOut
+from trainscape.exit_codes import classify, message
 from trainscape.load import load_text
 from trainscape.output import Output
-from trainscape.train import find_checkpoint, train, training_job
+from trainscape.report.run_folder import RunFolder
+from trainscape.train import _polite_end, find_checkpoint, train, training_job
 
 SCENARIO = """
 name: tiny
@@ -46,6 +51,18 @@ def test_train_and_resume_are_bit_for_bit_one_run(file: Path, cli: Any, tmp_path
     assert not (tmp_path / "cut.1").exists()  # it went on in its folder
     a, b = parameters(whole["checkpoint"]), parameters(found.document["checkpoint"])
     assert a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_a_run_that_cannot_begin_leaves_the_last_one_where_it_is(file: Path, cli: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    RunFolder.create(folder, command="train")
+    values = {"w": np.zeros(3, np.float32)}
+    saved = Checkpoint(step=2, seed=3, batch=16, data="digits", values=values, hashes={})
+    path = checkpoint.save(tmp_path / "elsewhere", saved)
+    found = cli("train", file, "--out", "out", "--resume", path)
+    assert found.code == 3
+    assert "it is of another model" in found.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "out", "s.yaml"]
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
@@ -91,11 +108,8 @@ class TestFailures:
 
 
 def test_a_run_that_takes_too_long_is_stopped_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def launch(job: Any, *, on_progress: Any, on_phase: Any) -> None:
-        on_phase("training")
-        with pytest.raises(KeyboardInterrupt):
-            on_progress(1, 12, 2.0)
-        on_progress(2, 12, 2.0)  # while it ends
+    def launch(job: Any, *, instruments: Any, timeout: float) -> None:
+        assert timeout == 1e-9
         raise Interrupted(step=2, checkpoint=tmp_path / "c.npz")
 
     monkeypatch.setattr("trainscape.train.run", launch)
@@ -114,14 +128,33 @@ def test_ctrl_c_in_time_is_no_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainscape.progress import run_progress
+    from trainscape.progress import progress
 
     monkeypatch.setattr("trainscape.progress.EVERY", 0.0)
-    with run_progress(Output(), "tiny") as progress:
-        progress.phase("compiling kernels (1 of 3)")
-        progress.phase("compiling kernels (2 of 3)")
-        progress.phase("training")
-        progress.step(1, 10, 2.5)
+    with progress(Output(), "tiny") as shown:
+        shown.on_phase("compiling kernels")
+        shown.on_part(1, 3)
+        shown.on_phase("training")
+        shown.on_step(1, 10, 2.5)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "tiny: compiling kernels (1 of 3)\ntiny: step 1 of 10, loss 2.5000, 0 steps/s\n"
+    assert err == "tiny: compiling kernels\ntiny: step 1 of 10, loss 2.5000, 0 steps/s\n"
+
+
+def test_sigterm_is_taken_as_ctrl_c_while_a_run_goes_on() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), _polite_end():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (MemoryError("Unable to allocate 512. GiB"), 5, "not enough memory: Unable to allocate 512. GiB"),
+        (RunError("compiling kernels failed: "), 7, "compiling kernels failed: "),
+        (InvalidJob("the job was made for plan 1"), 3, "the job was made for plan 1"),
+    ],
+)
+def test_exit_codes_of_rare_failures(error: Exception, code: int, text: str) -> None:
+    assert (int(classify(error)), message(error)) == (code, text)

@@ -11,6 +11,7 @@ from runtime.result import BlockResult, Probe, RunResult
 from trainscape.build import Built
 from trainscape.load import load_text
 from trainscape.predict import predict
+from trainscape.results import validation_run
 from trainscape.validate import Verdict, blocks_of, compare, summary, validate
 
 SCENARIO = """
@@ -42,8 +43,7 @@ def test_what_is_predicted_is_what_is_run(profile, monkeypatch, options):
     found = validate(Built(scenario(**options)))
     predicted, measured = found.predicted_timeline, found.measured_timeline
     assert predicted.plan_hash == measured.plan_hash != ""
-    one_step = [{(r, i[1:]) for r, i in t.of(min(i[0] for _, i in t.ids())).ids()} for t in (predicted, measured)]
-    assert one_step[0] == one_step[1]
+    assert predicted.actions() == measured.actions()
     numbers = found.numbers()
     assert numbers["predicted"]["bytes_sent_total"] == numbers["measured"]["bytes_sent_total"]
     for p, m in zip(numbers["predicted"]["memory_peak_bytes"], numbers["measured"]["memory_peak_bytes"], strict=True):
@@ -52,6 +52,10 @@ def test_what_is_predicted_is_what_is_run(profile, monkeypatch, options):
     assert (numbers["error"]["allreduce"] is None) == (options.get("ranks", 1) == 1)
     assert 0.0 <= numbers["measured"]["accuracy"] <= 1.0
     assert set(summary(found)) >= {"step", "forward", "backward", "update"}
+    actions = {a["action"]: a for a in validation_run(found).document["actions"]}
+    assert all(a["predicted_s"] > 0 and a["measured_s"] > 0 for a in actions.values())
+    assert {"forward/fc1", "backward/fc1", "update/b0"} <= set(actions)
+    assert any(a.startswith("allreduce/") for a in actions) == (options.get("ranks", 1) > 1)
 
 
 def result_of(step_s, probe, ranks=1, blocks=8):

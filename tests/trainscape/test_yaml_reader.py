@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainscape.errors import ScenarioError
-from trainscape.yaml_reader import MAX_ALIASES, MAX_BYTES, MAX_DEPTH, MAX_NODES, Position, read_bytes, read_text
+from trainscape.yaml_reader import MAX_ALIASES, MAX_BYTES, MAX_DEPTH, MAX_MISTAKES, MAX_NODES, Position, read_bytes, read_text
 
 
 def messages(text: str) -> list[str]:
@@ -130,6 +130,12 @@ def test_limits() -> None:
     assert f"more than {MAX_ALIASES} aliases" in first_line("a: &x 1\nb: [" + "*x," * (MAX_ALIASES + 1) + "]\n")
     bomb = "a0: &a0 [1,1,1,1,1,1,1,1]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 9))
     assert f"more than {MAX_NODES} values once aliases are written out" in first_line(bomb)
+
+
+def test_a_hostile_file_is_given_up_soon() -> None:
+    last = messages("a: 1\n" * 150_000)[-1].splitlines()[0]
+    assert last.endswith(f"more than {MAX_MISTAKES} mistakes; the rest of the file was not read")
+    assert f"more than {MAX_NODES} values" in first_line("a: [" + "1," * 400_000 + "1]\n")
 
 
 def test_bytes_that_are_no_text() -> None:

@@ -20,13 +20,13 @@ def command(options: Options, quick: bool) -> int:
     """
     from hw.profile import default_path, save_profile
     from trainscape.calibrate import calibrate
-    from trainscape.progress import tasks
+    from trainscape.progress import progress
     from trainscape.report.json_document import result
     from trainscape.report.residuals import draw_residuals
     from trainscape.report.tables import plain_table
 
-    with tasks(options.output, "calibration") as tell:
-        profile = calibrate(quick=quick, tell=tell)
+    with progress(options.output, "calibration", every_phase=True) as shown:
+        profile = calibrate(quick=quick, instruments=[shown])
     path = save_profile(profile)
     picture = default_path().with_suffix(".png")
     draw_residuals(picture, profile)

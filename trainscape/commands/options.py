@@ -17,7 +17,7 @@ from trainscape.overrides import is_assignment
 from trainscape.report.json_document import SCHEMA, result
 
 if TYPE_CHECKING:
-    from trainscape.report.publication import Run
+    from trainscape.report.run import Run
     from trainscape.report.run_folder import RunFolder
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -37,10 +37,11 @@ def command(options: Options, files: tuple[str, ...], resume: str | None) -> int
 
 
 def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, Any]:
+    from runtime.dist.launch import check
     from trainscape.build import Built
     from trainscape.report.run_folder import RunFolder
     from trainscape.results import enforce, require_host, with_expectations
-    from trainscape.train import find_checkpoint, train
+    from trainscape.train import find_checkpoint, train, training_job
 
     built = Built(loaded.scenario)
     require_host(built)
@@ -48,6 +49,7 @@ def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, An
     start = find_checkpoint(resume, path)
     if resume is not None and start is None:
         options.output.note(f"{path} has no checkpoint: beginning at step 0")
+    check(training_job(built, folder=path, data=loaded.data_folder, resume=start))  # a run that cannot begin moves none aside
     goes_on = start is not None and path.resolve() in start.resolve().parents
     folder = RunFolder.reopen(path) if goes_on else options.run_folder(loaded)
     training = train(built, folder=folder.path, output=options.output, data=loaded.data_folder, resume=start)

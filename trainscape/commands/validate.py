@@ -21,7 +21,7 @@ def command(options: Options, files: tuple[str, ...]) -> int:
 
 def _validate(loaded: Loaded, options: Options) -> dict[str, Any]:
     from trainscape.build import Built
-    from trainscape.progress import run_progress
+    from trainscape.progress import progress
     from trainscape.report.markdown import error_sentence
     from trainscape.report.tables import comparison_table
     from trainscape.results import enforce, require_host, validation_run, with_expectations
@@ -30,10 +30,8 @@ def _validate(loaded: Loaded, options: Options) -> dict[str, Any]:
     built = Built(loaded.scenario)
     require_host(built)
     folder = options.run_folder(loaded)
-    with run_progress(options.output, loaded.scenario.name) as progress:
-        validation = validate(
-            built, data=loaded.data_folder, folder=folder.path, on_progress=progress.step, on_phase=progress.phase
-        )
+    with progress(options.output, loaded.scenario.name) as shown:
+        validation = validate(built, data=loaded.data_folder, folder=folder.path, instruments=[shown])
     run = validation_run(validation)
     document = with_expectations(loaded, run.document, options.overrides)
     title = f"{loaded.scenario.name}: {run.title}"

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean, median, quantiles
 
 from graph.parallel.plan import Rank
-from graph.step_stats import kind_of, step_of
+from graph.step_stats import Interval, kind_of, step_of, union
 from graph.timeline import Record, Timeline
 
 ORDER = ("forward", "backward", "update", "allreduce", "input")
 WAITING = "waiting"
 _PART_OF = {"accumulate": "backward"}  # adding up the gradients of micro-batches belongs to making them
 
-Interval = tuple[float, float]
 Parts = Mapping[str, float]
 
 
@@ -72,21 +71,10 @@ def _parts(records: list[Record], before: Iterable[Record]) -> Parts:
     covered: list[Interval] = []
     parts, so_far = {}, 0.0
     for kind in (*ORDER, *sorted(set(leaves) - set(ORDER))):
-        covered = _union([*covered, *leaves[kind]])
+        covered = union([*covered, *leaves[kind]])
         total = sum(b - a for a, b in covered)
         parts[kind], so_far = total - so_far, total
     return {**parts, WAITING: max(end - begin - so_far, 0.0)}
-
-
-def _union(intervals: Iterable[Interval]) -> list[Interval]:
-    """Disjoint intervals that cover the same time, in order."""
-    merged: list[Interval] = []
-    for a, b in sorted(intervals):
-        if merged and a <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(b, merged[-1][1])
-        else:
-            merged.append((a, b))
-    return merged
 
 
 def _over(found: list[tuple[Parts, int]], combine: Callable[[list[tuple[float, int]]], float]) -> dict[str, float]:

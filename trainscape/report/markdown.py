@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainscape.report.publication import Run
-from trainscape.report.tables import comparison_cells, markdown_table, percent, prediction_rows
+from trainscape.report.run import Run
+from trainscape.report.tables import comparison_cells, markdown_table, percent, prediction_rows, seconds, share
 
 _VERDICTS = {
     "ok": "The prediction of the step is within its tolerance.",
@@ -51,8 +51,19 @@ def _section(run: Run) -> list[str]:
     if d.get("predicted"):
         parts.append(markdown_table(("predicted", ""), prediction_rows(d["predicted"])).rstrip())
     if d.get("accuracy") is not None:
-        parts.append(f"Accuracy on samples set aside: **{100 * d['accuracy']:.1f} %**.")
-    return [*parts, *_expectations(d)]
+        parts.append(f"Accuracy on samples set aside: **{share(d['accuracy'])}**.")
+    return [*parts, *_actions(d), *_expectations(d)]
+
+
+def _actions(document: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (a["action"], str(a["count"]), seconds(a["predicted_s"]), seconds(a["measured_s"]), percent(a["error"]))
+        for a in document.get("actions") or ()
+    ]
+    if not rows:
+        return []
+    what = "Each action of a step: median seconds over steps, ranks and micro-batches; a collective with its waiting."
+    return [what, markdown_table(("action", "count", "predicted", "measured", "error"), rows).rstrip()]
 
 
 def _expectations(document: Mapping[str, Any]) -> list[str]:

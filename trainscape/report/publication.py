@@ -1,43 +1,16 @@
 """Everything a run folder holds for readers: ``result.json``, ``trace.json.gz``, ``step.png``, ``report.md``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
-from graph.record import record
 from graph.step_stats import step_of
 from graph.timeline import Timeline
-from trainscape.report.breakdown import Bar, draw_breakdown
+from trainscape.report.breakdown import draw_breakdown
+from trainscape.report.markdown import report_markdown
+from trainscape.report.run import Run
 from trainscape.report.run_folder import RunFolder
 
 STEPS = 5  # in the trace
-
-
-@record
-class Run:
-    """One run of a publication.
-
-    Parameters
-    ----------
-    title : e.g. ``"2 workers on this computer"``.
-    document : its part of the result: ``predicted``, and after a validation ``measured`` and ``error``.
-    timelines : ``"predicted"``, ``"measured"`` -> what happened when.
-    """
-
-    title: str
-    document: Mapping[str, Any]
-    timelines: Mapping[str, Timeline] = field(default_factory=dict)
-
-    def bars(self) -> list[Bar]:
-        """A bar for what was predicted, and one for what was measured."""
-        found = []
-        for side in ("predicted", "measured"):
-            numbers = self.document.get(side) or {}
-            parts = numbers.get("exposed_s")
-            if parts:
-                low, high = numbers.get("step_interval_s") or (numbers.get("step_p10_s"), numbers.get("step_p90_s"))
-                found.append(Bar(group=self.title, label=side, parts=parts, step_s=numbers.get("step_s"), low_s=low, high_s=high))
-        return found
 
 
 def publish(
@@ -53,8 +26,6 @@ def publish(
     runs : in the order in which they are shown.
     notes : paragraphs under the report's title.
     """
-    from trainscape.report.markdown import report_markdown
-
     files = ["result.json"]
     folder.write_json("result.json", document)
     timelines = {f"{run.title}: {side}" if len(runs) > 1 else side: t for run in runs for side, t in run.timelines.items()}

@@ -63,6 +63,11 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:+.1f} %"
 
 
+def share(value: float | None) -> str:
+    """A fraction of a whole in percent, without a sign."""
+    return "unknown" if value is None else f"{100 * value:.1f} %"
+
+
 def nbytes(value: float | None) -> str:
     """Bytes with three digits and a unit; empty for none."""
     return "" if value is None else format(int(value), Quantity.BYTES, 3) if value < 1000 else _decimal(value, "B")

@@ -4,12 +4,12 @@ To add one, write its file and add its line here; the counted-once check, the or
 form then run on it by themselves.
 """
 
+from graph.parallel.algorithm import COLLECTIVES
 from graph.parallel.collectives.all_gather import ALL_GATHER
 from graph.parallel.collectives.doubling import DOUBLING
 from graph.parallel.collectives.reduce_scatter import REDUCE_SCATTER
 from graph.parallel.collectives.ring import RING
 from graph.parallel.collectives.tree import TREE
-from graph.parallel.plan import COLLECTIVES
 
 __all__ = ["COLLECTIVES"]
 

@@ -6,7 +6,8 @@ Computing 69 (2009), section 3.
 
 from collections.abc import Iterator
 
-from graph.parallel.plan import Algorithm, Group, Instruction, Operation
+from graph.parallel.algorithm import Algorithm, Group, Operation
+from graph.parallel.plan import Instruction
 
 
 def hops(g: Group, first: int = 0) -> Iterator[Instruction]:

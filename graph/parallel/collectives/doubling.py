@@ -6,7 +6,8 @@ Computing Applications 19 (2005), section 4.5 (recursive doubling; only for grou
 
 from collections.abc import Iterator
 
-from graph.parallel.plan import Algorithm, Group, Instruction
+from graph.parallel.algorithm import Algorithm, Group
+from graph.parallel.plan import Instruction
 
 
 def hops(g: Group) -> Iterator[Instruction]:

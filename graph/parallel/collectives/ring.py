@@ -6,9 +6,10 @@ Computing 69 (2009), section 3: it moves 2 (n - 1) / n of the buffer through eve
 
 from collections.abc import Iterator
 
+from graph.parallel.algorithm import Algorithm, Group
 from graph.parallel.collectives.all_gather import hops as gather
 from graph.parallel.collectives.reduce_scatter import hops as reduce
-from graph.parallel.plan import Algorithm, Group, Instruction
+from graph.parallel.plan import Instruction
 
 
 def hops(g: Group) -> Iterator[Instruction]:

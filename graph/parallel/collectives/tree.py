@@ -5,7 +5,8 @@ Few hops, so it suits small buffers; rank i has the children 2i + 1 and 2i + 2.
 
 from collections.abc import Iterator
 
-from graph.parallel.plan import Algorithm, Group, Instruction
+from graph.parallel.algorithm import Algorithm, Group
+from graph.parallel.plan import Instruction
 
 
 def hops(g: Group) -> Iterator[Instruction]:

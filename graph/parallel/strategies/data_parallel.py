@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from graph.errors import InvalidPlan
 from graph.ir import Graph, Kind, Node, Phase
 from graph.op import Work
-from graph.parallel.plan import COLLECTIVES, Buffer, BufferKind, Operation, Plan, Role
+from graph.parallel.algorithm import COLLECTIVES, Operation
+from graph.parallel.plan import Buffer, BufferKind, Plan, Role
 from graph.parallel.programs.data_parallel import Task
 from graph.record import record
 

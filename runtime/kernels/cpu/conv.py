@@ -2,7 +2,8 @@
 
 Forward: a tile's rows are output pixels of a group of images, anywhere (their offsets are a table in the argument block); it
 reduces over kernel rows (blocks) and ``kw * ic`` contiguous floats of an image row (steps). Weight gradient: rows are
-weights, the reduction runs over output rows of the group (blocks) and their pixels (steps). Input gradient: either
+weights, the reduction runs over output rows of the group (blocks) and their pixels (steps). With few output channels, both
+treat neighbouring pixels as one (`hw.kernels.tiling.ConvCut`). Input gradient: either
 ``col2im`` (any stride): columns = dy @ transposed weights, then each input pixel gathers its taps; or ``flip`` (stride 1): the
 forward kernel on padded dy with flipped weights. Cuts and groups: `hw.kernels.tiling`.
 """
@@ -18,6 +19,7 @@ from hw.kernels.record import Call
 from hw.kernels.tiling import (
     TOGETHER,
     ConvCut,
+    aligned,
     aligned_to,
     flipped_cut,
     forward_cut,
@@ -42,7 +44,7 @@ _ZERO = np.float32(0)
 def _pixel_rows(cut: ConvCut) -> list[int]:
     """Offset of the first tap of every output pixel of a group."""
     return [
-        ((g * cut.hp + y * cut.stride) * cut.wp + x * cut.stride) * cut.ic
+        ((g * cut.hp + y * cut.stride) * cut.wp + x * cut.joined * cut.stride) * cut.ic
         for g, y, x in product(range(cut.group), range(cut.oh), range(cut.ow))
     ]
 
@@ -56,6 +58,32 @@ def _pad(to, x, images, h, w, ic, pad_y, pad_x):
         copy_rows(at, padded_row, x + 4 * g * h * row, row, h, row)
 
 
+@inlined
+def _join(to, weights, joined, shift, kh, line, oc):
+    """Weights of `joined` pixels that lie `shift` floats apart, beside each other in windows with `line` floats a row."""
+    single, taps = oc // joined, line - (joined - 1) * shift
+    zero_bytes(to, 4 * kh * line * oc)
+    for ky in range(kh):
+        for k in range(joined):
+            at = to + 4 * ((ky * line + k * shift) * oc + k * single)
+            copy_rows(at, oc, weights + 4 * ky * taps * single, single, taps, single)
+
+
+@inlined
+def _fold(dw, joint, joined, shift, kh, line, oc):
+    """The sums over joined pixels of the gradients of their weights."""
+    single, taps = oc // joined, line - (joined - 1) * shift
+    m = first_lanes(single)
+    for ky in range(kh):
+        for t in range(taps):
+            at = joint + 4 * (ky * line + t) * oc
+            total = load_masked(at, m)
+            for _ in range(joined - 1):
+                at += 4 * (shift * oc + single)
+                total = total + load_masked(at, m)
+            store_masked(dw + 4 * (ky * taps + t) * single, total, m)
+
+
 def _panels(cut: ConvCut) -> tuple[int, int]:
     """Columns of a panel, and of the last panel."""
     pw = panel_width(cut.oc, GEOMETRY)
@@ -65,8 +93,9 @@ def _panels(cut: ConvCut) -> tuple[int, int]:
 def _forward_block(cut: ConvCut, x: int, w: int, bias: int, y: int, workspace: int, flags: int) -> list[int]:
     images, panels = forward_workspace(cut, GEOMETRY)
     pw, last = _panels(cut)
-    head = [address("helper.panel"), x, w, bias, y, workspace, workspace + 4 * images, int(panels > 0), flags]
+    head = [address("helper.panel"), x, w, bias, y, workspace, workspace + 4 * images, int(panels > 0 and cut.joined == 1), flags]
     head += [cut.b, cut.h, cut.w, cut.ic, cut.kh, cut.kw, cut.oc, cut.pad_y, cut.pad_x, cut.pixels, cut.group, pw]
+    head += [cut.joined, cut.stride * cut.ic, aligned(cut.taps * cut.oc)]
     line = cut.kw * cut.ic  # weights of one kernel row and output channel
     tables = [ky * width for width in (cut.wp * cut.ic, line * cut.oc, line * last, line * pw) for ky in range(cut.kh)]
     return head + tables + _pixel_rows(cut)
@@ -79,7 +108,7 @@ def _pack_forward(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
     return _forward_block(forward_cut(call.types, call.attrs), x, w, rest[0] if flags & BIAS else 0, y, workspace, flags)
 
 
-_FORWARD = 21
+_FORWARD = 24
 _read_forward, _read_more = words(15), words(_FORWARD - 15)
 
 
@@ -87,11 +116,16 @@ _read_forward, _read_more = words(15), words(_FORWARD - 15)
 def conv2d(p):
     """Behind the fixed words: offsets of the kernel's rows in an image, the weights, the last and other panels; of pixels."""
     f, x, weights, bias, y, images, panels, split, flags, b, h, w, ic, kh, kw = _read_forward(p)
-    oc, pad_y, pad_x, pixels, group, pw = _read_more(p + 8 * 15)
+    oc, pad_y, pad_x, pixels, group, pw, joined, shift, joint = _read_more(p + 8 * 15)
     at_a = p + 8 * _FORWARD
     at_b, at_last, at_panel, rows = at_a + 8 * kh, at_a + 16 * kh, at_a + 24 * kh, at_a + 32 * kh
     taps, size = kw * ic, h * w * ic
     padded = (h + 2 * pad_y) * (w + 2 * pad_x) * ic
+    if joined > 1:
+        _join(panels, weights, joined, shift, kh, taps, oc)
+        if flags & BIAS:
+            copy_rows(panels + 4 * joint, oc // joined, bias, 0, joined, oc // joined)
+        weights, bias = panels, panels + 4 * joint
     if split:
         for j0 in range(0, oc, pw):
             wide = min(pw, oc - j0)
@@ -118,8 +152,9 @@ def _pack_weight(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
     x, dy, dw, workspace = ptrs
     images, panel = weight_workspace(cut, GEOMETRY)
     pw, last = _panels(cut)
-    head = [address("helper.panel"), x, dy, dw, workspace, workspace + 4 * images, int(panel > 0)]
+    head = [address("helper.panel"), x, dy, dw, workspace, workspace + 4 * images, int(panel > 0 and cut.joined == 1)]
     head += [cut.b, cut.h, cut.w, cut.ic, cut.taps, cut.oc, cut.stride, cut.pad_y, cut.pad_x, cut.oh, cut.ow, cut.group, pw]
+    head += [cut.joined, cut.kh]
     lines = list(product(range(cut.group), range(cut.oh)))
     at_a = [(g * cut.hp + y * cut.stride) * cut.wp * cut.ic for g, y in lines]
     at_b = [(g * cut.oh + y) * cut.ow * ld for ld in (cut.oc, last, pw) for g, y in lines]
@@ -127,21 +162,24 @@ def _pack_weight(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
     return head + at_a + at_b + rows
 
 
-_WEIGHT = 20
-_read_weight = words(_WEIGHT)
+_WEIGHT = 22
+_read_weight, _read_join = words(_WEIGHT - 2), words(2)
 
 
 @kernel("cpu.conv2d_grad_weight.direct", pack=_pack_weight)
 def conv2d_grad_weight(p):
     """Behind the fixed words: offsets of output rows in the images, in dy, in its last and other panels; offsets of weights."""
     f, x, dy, dw, images, panel, split, b, h, w, ic, taps, oc, stride, pad_y, pad_x, oh, ow, group, pw = _read_weight(p)
+    joined, kh = _read_join(p + 8 * (_WEIGHT - 2))
     lines = group * oh
     at_a = p + 8 * _WEIGHT
     at_b, at_last, at_panel, rows = at_a + 8 * lines, at_a + 16 * lines, at_a + 24 * lines, at_a + 32 * lines
     size, padded, pixels = h * w * ic, (h + 2 * pad_y) * (w + 2 * pad_x) * ic, oh * ow
+    line, shift, single = taps // kh, stride * ic, oc // joined
     if b * pixels == 0:
-        zero_bytes(dw, 4 * taps * oc)
+        zero_bytes(dw, 4 * kh * (line - (joined - 1) * shift) * single)
         return
+    result = panel if joined > 1 else dw
     if padded != size:
         zero_bytes(images, 4 * padded * min(group, b))
     for g0 in range(0, b, group):
@@ -157,7 +195,10 @@ def conv2d_grad_weight(p):
             if split:
                 copy_rows(panel, wide, at, oc, n * pixels, wide)
                 at, table, ld = panel, at_panel if wide == pw else at_last, wide
-            call_panel(f, taps, wide, n * oh, ow, source, rows, 1, 0, stride * ic, at_a, at, table, ld, dw + 4 * j0, oc, flags, 0)
+            to, step = result + 4 * j0, joined * shift
+            call_panel(f, taps, wide, n * oh, ow, source, rows, 1, 0, step, at_a, at, table, ld, to, oc, flags, 0)
+    if joined > 1:
+        _fold(dw, panel, joined, shift, kh, line, oc)
 
 
 def _lines(cut: ConvCut) -> list[int]:
@@ -255,7 +296,7 @@ def _pack_flip(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
         raise RunError(f"{call.kernel} wants stride 1 and a pad below the kernel's extent; take algorithm 'col2im'")
     dy, w, dx, workspace = ptrs
     flipped = workspace + 4 * sum(forward_workspace(cut, GEOMETRY))
-    head = [address("helper.transpose"), address("cpu.conv2d.direct"), w, flipped, cut.kh * cut.kw, cut.oc, cut.ic]
+    head = [address("helper.transpose"), address("cpu.conv2d.direct"), w, flipped, cut.kh * cut.kw_single, cut.oc_single, cut.ic]
     return head + _forward_block(cut, dy, flipped, 0, dx, workspace, 0)
 
 

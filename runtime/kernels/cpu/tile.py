@@ -208,21 +208,19 @@ def panel(m, w, nb, kc, a, rows, row_step, a_step, csa, ta, b, tb, ldb, c, ldc, 
         _run(low, nv, tiles - taller, last, nb, kc, a, rows, row_step, a_step, csa, ta, b, tb, ldb, c, x, bias)
 
 
-@define(types.void, *(P,) * 6)
-def _turn(b, source, lds, rows, cols, to, ldd):
-    """Transpose one block of at most `LANES` x `LANES` in registers: log2(LANES) rounds swap a bit of row and lane index."""
-    lane = ir.Constant(VI, list(range(LANES)))
-    none = ir.Constant(I64, 0)
-    first = pointer(b, source, F32)
-    x = []
-    for i in range(LANES):
-        n = b.select(b.icmp_signed("<", _const(i), rows), cols, none)
-        m = b.icmp_signed("<", lane, splat_value(b, b.trunc(n, I32), VI))
-        row = b.gep(first, [b.mul(lds, _const(i))])
-        x.append(masked_load(b, b.bitcast(row, VF.as_pointer()), m, VF, 4))
-        ahead = b.bitcast(b.gep(row, [_const(3 * LANES)]), I8.as_pointer())
-        call(b, "llvm.prefetch.p0", ir.VoidType(), [ahead, *(ir.Constant(I32, n) for n in (0, 3, 1))])  # read, keep, data
-    d = 1
+def _rows_of(b, first, stride, count):
+    """Addresses of `LANES` rows; those beyond the count are the first one's.
+
+    A masked access without lanes never faults, but one to a page that is not there costs a thousand cycles.
+    """
+    return [
+        b.gep(first, [b.select(b.icmp_signed("<", _const(i), count), b.mul(stride, _const(i)), _const(0))]) for i in range(LANES)
+    ]
+
+
+def _turned(b, x):
+    """The transpose of `LANES` vectors: log2(LANES) rounds, each swaps a bit of row and lane index."""
+    x, d = list(x), 1
     while d < LANES:
         low = ir.Constant(VI, [j if not j & d else LANES + j - d for j in range(LANES)])
         high = ir.Constant(VI, [j + d if not j & d else LANES + j for j in range(LANES)])
@@ -230,11 +228,40 @@ def _turn(b, source, lds, rows, cols, to, ldd):
             if not i & d:
                 x[i], x[i + d] = b.shuffle_vector(x[i], x[i + d], low), b.shuffle_vector(x[i], x[i + d], high)
         d *= 2
-    first = pointer(b, to, F32)
-    for k in range(LANES):
-        n = b.select(b.icmp_signed("<", _const(k), cols), rows, none)
-        m = b.icmp_signed("<", lane, splat_value(b, b.trunc(n, I32), VI))
-        masked_store(b, x[k], b.bitcast(b.gep(first, [b.mul(ldd, _const(k))]), VF.as_pointer()), m, 4)
+    return x
+
+
+@define(types.void, *(P,) * 6)
+def _turn(b, source, lds, rows, cols, to, ldd):
+    """Transpose one block of at most `LANES` x `LANES` in registers."""
+    first, out = pointer(b, source, F32), pointer(b, to, F32)
+    vector = VF.as_pointer()
+    whole = b.and_(b.icmp_signed("==", rows, _const(LANES)), b.icmp_signed("==", cols, _const(LANES)))
+    with b.if_else(whole) as (then, otherwise):
+        with then:
+            x = []
+            for i in range(LANES):
+                row = b.gep(first, [b.mul(lds, _const(i))])
+                x.append(b.load(b.bitcast(row, vector), align=4))
+                ahead = b.bitcast(b.gep(row, [_const(3 * LANES)]), I8.as_pointer())
+                call(b, "llvm.prefetch.p0", ir.VoidType(), [ahead, *(ir.Constant(I32, n) for n in (0, 3, 1))])  # read, keep, data
+            for k, y in enumerate(_turned(b, x)):
+                b.store(y, b.bitcast(b.gep(out, [b.mul(ldd, _const(k))]), vector), align=4)
+        with otherwise:
+            lane = ir.Constant(VI, list(range(LANES)))
+            within = [b.icmp_signed("<", lane, splat_value(b, b.trunc(n, I32), VI)) for n in (rows, cols)]
+            none = ir.Constant(within[0].type, [0] * LANES)
+
+            def mask(i, count, lanes):
+                return b.select(b.icmp_signed("<", _const(i), count), lanes, none)
+
+            x = [
+                masked_load(b, b.bitcast(row, vector), mask(i, rows, within[1]), VF, 4)
+                for i, row in enumerate(_rows_of(b, first, lds, rows))
+            ]
+            y = _turned(b, x)
+            for k, row in enumerate(_rows_of(b, out, ldd, cols)):
+                masked_store(b, y[k], b.bitcast(row, vector), mask(k, cols, within[0]), 4)
 
 
 @helper(*(P,) * 6)

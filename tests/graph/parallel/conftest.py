@@ -10,23 +10,10 @@ import numpy as np
 import pytest
 
 import graph.parallel  # noqa: F401 (fills the registries)
-from graph.parallel.machine import Action, Lanes, Machine
-from graph.parallel.plan import (
-    COLLECTIVES,
-    Algorithm,
-    Buffer,
-    Collective,
-    Do,
-    Instruction,
-    Message,
-    Path,
-    Plan,
-    Rank,
-    Ref,
-    Role,
-    Send,
-    program,
-)
+from graph.parallel.algorithm import COLLECTIVES, Algorithm
+from graph.parallel.lanes import Lanes
+from graph.parallel.machine import Action, Machine
+from graph.parallel.plan import Buffer, Collective, Do, Instruction, Message, Path, Plan, Rank, Ref, Role, Send, program
 
 Span = tuple[float, float]
 Spans = dict[tuple[Rank, Path], Span]

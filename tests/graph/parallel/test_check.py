@@ -3,8 +3,9 @@
 import pytest
 
 from graph.errors import InvalidPlan
+from graph.parallel.algorithm import COLLECTIVES, Algorithm
 from graph.parallel.check import check
-from graph.parallel.plan import COLLECTIVES, Algorithm, Buffer, Collective, Do, Peer, Plan, Rank, Recv, Ref, Role, Send
+from graph.parallel.plan import Buffer, Collective, Do, Peer, Plan, Rank, Recv, Ref, Role, Send
 
 G, W = Ref("g"), Ref("w")
 GRADIENTS = {"g": Buffer(size=12, kind="gradient"), "w": Buffer(size=12, kind="parameter")}

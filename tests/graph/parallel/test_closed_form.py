@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.errors import InvalidPlan
+from graph.parallel.algorithm import COLLECTIVES
 from graph.parallel.check import check
 from graph.parallel.closed_form import collective_nbytes, collective_seconds, step_seconds, total_nbytes, traffic
-from graph.parallel.plan import COLLECTIVES, Buffer, Collective, Do, Plan, Rank, Ref, Role, Send
+from graph.parallel.plan import Buffer, Collective, Do, Plan, Rank, Ref, Role, Send
 from graph.parallel.programs.parameter_server import parameter_server_plan
 from graph.parallel.programs.pipeline import pipeline_plan
 from graph.parallel.unroll import unroll

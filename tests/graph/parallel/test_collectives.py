@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.errors import InvalidPlan
+from graph.parallel.algorithm import Group, Operation
 from graph.parallel.check import check
 from graph.parallel.collectives import COLLECTIVES
-from graph.parallel.plan import Buffer, Collective, Group, Operation, Plan, Rank, Ref, Role, Send
+from graph.parallel.plan import Buffer, Collective, Plan, Rank, Ref, Role, Send
 from graph.parallel.unroll import unroll
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 16)
@@ -86,7 +87,7 @@ def test_a_size_that_cannot_be_played_names_those_that_can(reduce_once):
 
 def test_index_is_refused_to_a_symmetric_algorithm(reduce_once):
     plan = reduce_once("ring", 3)
-    group = Group(plan, plan.ranks[1], Collective(id=(0,), algorithm="ring", what=Ref("g"), along=("dp",)))
+    group = Group(Collective(id=(0,), algorithm="ring", what=Ref("g"), along=("dp",)), *plan.index(plan.ranks[1], ("dp",)))
     with pytest.raises(InvalidPlan, match="may not look at its index"):
         _ = group.i
 

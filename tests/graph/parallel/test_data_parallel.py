@@ -9,9 +9,10 @@ from graph.errors import GraphError, InvalidPlan
 from graph.ir import Graph, Kind, Phase
 from graph.op import Work
 from graph.optimizer import Sgd
+from graph.parallel.algorithm import COLLECTIVES, Operation
 from graph.parallel.check import check
 from graph.parallel.closed_form import total_nbytes, traffic
-from graph.parallel.plan import COLLECTIVES, Collective, Do, Operation, Rank
+from graph.parallel.plan import Collective, Do, Rank
 from graph.parallel.strategies import STRATEGIES
 from graph.parallel.unroll import unroll
 from graph.zoo import MODELS

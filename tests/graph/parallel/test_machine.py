@@ -5,7 +5,8 @@ import gc
 import pytest
 
 from graph.errors import InvalidPlan
-from graph.parallel.machine import Action, Lanes, Machine
+from graph.parallel.lanes import Lanes
+from graph.parallel.machine import Action, Machine
 from graph.parallel.plan import Buffer, Collective, Do, Message, Rank, Recv, Ref, Send
 
 BUFFERS = {n: Buffer(size=4) for n in "abc"}

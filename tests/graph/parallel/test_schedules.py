@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from graph.errors import InvalidPlan
 from graph.op import Work
+from graph.parallel.algorithm import COLLECTIVES
 from graph.parallel.check import check
-from graph.parallel.plan import COLLECTIVES, Rank
+from graph.parallel.plan import Rank
 from graph.parallel.programs.pipeline import pipeline_plan
 from graph.parallel.schedules import SCHEDULES
 

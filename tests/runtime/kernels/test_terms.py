@@ -40,7 +40,7 @@ class Loops:
         quiet = dict.fromkeys(
             (
                 "bits_float", "equal", "exp", "first_lanes", "get_float", "greater", "lane_max", "lane_sum", "load", "load_bytes",
-                "load_masked", "mask_if", "maximum", "select", "select_int", "set_float", "splat", "splat_int", "store_bytes",
+                "mask_if", "maximum", "select", "select_int", "set_float", "splat", "splat_int", "store_bytes",
             ),
             lambda *a: 1,
         )  # fmt: skip
@@ -53,6 +53,7 @@ class Loops:
             "_turn": lambda *a: self.add("turned"),
             "copy_floats": self.copy_floats,
             "zero_bytes": lambda to, n: self.add("zeroed", n),
+            "load_masked": lambda *a: self.add("loads") or 1,
             "store": lambda *a: self.add("stores"),
             "store_masked": lambda *a: self.add("stores"),
             "call_address": lambda f, at: self.python(function_of("cpu.conv2d.direct"))(at),
@@ -71,6 +72,7 @@ class Loops:
             self.add("tile")
             for _ in range(nb):
                 self.add("block")
+                self.add("begun", h if nv == 1 else 0)
                 for _ in range(kc):
                     self.add("step")
                     self.add("slot", max(h * nv, h + nv, LATENCY_SLOTS))
@@ -126,9 +128,16 @@ def _images(op: str, x: Sequence[int], k: int, oc: int, stride: int, pad: int) -
     }[op]
 
 
-LOOP_TERMS = ("panel", "tile", "block", "step", "slot", "vector", "row", "copied", "turned", "zeroed")
+LOOP_TERMS = ("panel", "tile", "block", "begun", "step", "slot", "vector", "row", "copied", "turned", "zeroed")
 MATMULS = [(1, 1, 1), (13, 33, 20), (100, 70, 513), (500, 9, 3), (97, 1030, 5), (0, 4, 2), (3, 5, 0)]
-IMAGES = [((31, 4, 4, 6), 3, 16, 1, 1), ((3, 7, 6, 18), 3, 70, 1, 0), ((2, 11, 10, 2), 5, 3, 3, 2), ((0, 4, 4, 1), 3, 2, 1, 1)]
+IMAGES = [
+    ((31, 4, 4, 6), 3, 16, 1, 1),
+    ((3, 7, 6, 18), 3, 70, 1, 0),
+    ((2, 11, 10, 2), 5, 3, 3, 2),
+    ((0, 4, 4, 1), 3, 2, 1, 1),
+    ((3, 5, 6, 2), 3, 5, 1, 1),
+    ((2, 9, 9, 3), 4, 4, 2, 1),
+]
 
 
 @pytest.mark.parametrize(("m", "n", "k"), MATMULS)
@@ -148,6 +157,8 @@ def test_convolution(name: str, x: tuple[int, ...], k: int, oc: int, stride: int
     assert {t: seen[t] for t in LOOP_TERMS} == {t: terms.get(t, 0) for t in LOOP_TERMS}
     if name.endswith("col2im"):
         assert seen["stores"] == 4 * terms["quad"]
+    if name.endswith("grad_weight.direct"):
+        assert seen["loads"] == terms.get("folded", 0)
 
 
 @pytest.mark.parametrize(

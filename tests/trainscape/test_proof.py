@@ -1,0 +1,40 @@
+"""`check` proves the plan and says when it does not fit, without compiling or drawing anything."""
+
+import pytest
+
+from graph.errors import InvalidPlan
+from hw.errors import DoesNotFit
+from trainscape.build import Built
+from trainscape.load import load_text
+from trainscape.proof import MOST_RANKS, prove
+
+TEXT = "name: s\nmodel: {name: lenet, batch: %d, input: mnist, width: %s}\nsystem: {name: %s}\nparallel: {ranks: %d}\nrun: {data: synthetic}\n"
+
+
+def built(batch=64, width=1.0, system="dgx1-v100", ranks=8):
+    return Built(load_text(TEXT % (batch, width, system, ranks)).scenario)
+
+
+def test_every_letter_of_two_steps_is_played():
+    found = prove(built())
+    buckets = sum(1 for name in built().plan.roles[0].buffers if name.startswith("g."))
+    assert found["transfers"] == 2 * buckets * 2 * 8 * 7  # a ring of N has 2 N (N - 1) transfers
+    assert found["arena_bytes"] > 0
+
+
+def test_what_does_not_fit_is_told_with_a_way_out():
+    with pytest.raises(DoesNotFit, match=r"a rank needs .* GB, but v100-sxm2-16gb has .*; try parallel.micro_batches: \d+"):
+        prove(built(batch=1 << 20, width=4.0))
+
+
+def test_a_plan_that_counts_a_gradient_twice_is_found():
+    b = built()
+    (role,) = b.plan.roles
+    twice = dict(role.params, finished={k: v * 2 for k, v in role.params["finished"].items()})
+    b.plan = type(b.plan)((type(role)(**{f: getattr(role, f) for f in role.__slots__} | {"params": twice}),), b.plan.slots)
+    with pytest.raises(InvalidPlan):
+        prove(b)
+
+
+def test_a_plan_of_very_many_ranks_is_not_played():
+    assert MOST_RANKS == 64

@@ -1,0 +1,42 @@
+"""What `check` proves of a scenario before anybody waits for it: the plan cannot deadlock, counts every gradient once, and fits."""
+
+from typing import Any
+
+from graph.parallel.check import check
+from hw.errors import DoesNotFit
+from hw.units import Quantity, format
+from trainscape.build import Built
+
+MOST_RANKS = 64  # whose every letter is played; a larger plan has the same programs, and the proof would take minutes
+STEPS = 2
+
+
+def prove(built: Built) -> dict[str, Any]:
+    """Play a scenario's plan without a clock, and hold its memory against its devices'.
+
+    Returns
+    -------
+    The ``proof`` part of a result document: actions played, letters carried, bytes of a rank's arena; ``actions`` is None where the
+    plan has too many ranks to play them all.
+
+    Raises
+    ------
+    InvalidPlan : the plan can deadlock, or counts a contribution twice or never.
+    DoesNotFit : a rank needs more memory than its device has; the message says how much, and what would fit.
+    """
+    played = check(built.plan.shortened(STEPS)) if len(built.plan.ranks) <= MOST_RANKS else None
+    nbytes = max(low.layout.nbytes for low in built.lowered.values())
+    if not built.is_host:
+        have = built.system.device.memory_nbytes
+        if nbytes > have:
+            need, there = (format(n, Quantity.BYTES, digits=3) for n in (nbytes, have))
+            halves = built.scenario.parallel.micro_batches * 2 ** (nbytes // have).bit_length()
+            raise DoesNotFit(
+                f"a rank needs {need}, but {built.system.device.name} has {there}; try parallel.micro_batches: {halves}, or a smaller batch"
+            )
+    return {
+        "steps": STEPS,
+        "actions": played.actions if played else None,
+        "transfers": sum(played.transfers.values()) if played else None,
+        "arena_bytes": nbytes,
+    }
