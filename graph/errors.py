@@ -27,9 +27,16 @@ class InvalidPlan(GraphError):
     """A plan breaks a rule of the plan model, or a proof about it failed."""
 
 
+def _bare(name: str) -> str:
+    """Letters and digits alone: ``"dgx-1"`` and ``"dgx1"`` are the same to who types them."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A half sentence for an error message: the nearest known name, or the whole list when nothing is near."""
     names = sorted(map(str, known))
     close = get_close_matches(name, names, n=1, cutoff=0.6)
-    close = close or [n for n in names if name and n.startswith(name)]
+    bare = _bare(name)
+    begun = [n for n in names if bare and _bare(n).startswith(bare)]
+    close = begun[:1] or close or [n for n in names if bare and bare in _bare(n)]
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 
-from graph.ir import Phase
 from graph.parallel.plan import Do, Instruction, Plan, Rank
 from graph.record import record
 from hw.cost.record import CostModel
@@ -30,12 +29,10 @@ class Overheads:
     Parameters
     ----------
     action : of each `Do`, beyond its kernels.
-    call : of each kernel call.
     step : of each step, beyond its actions; charged to its first action, the input.
     """
 
     action: float = 0.0
-    call: float = 0.0
     step: float = 0.0
 
 
@@ -110,8 +107,8 @@ class PlacedModel:
         return len(self.plan.ranks) if self.is_shared else 1
 
     def call_seconds(self, call: Call) -> float:
-        """Seconds of one kernel call, with its share of overhead."""
-        return self.cost.seconds(call, busy=self.busy) + self.overheads.call
+        """Seconds of one kernel call."""
+        return self.cost.seconds(call, busy=self.busy)
 
     def compute_seconds(self, rank: Rank, do: Do) -> float:
         """Seconds for which `do` occupies its engine."""
@@ -201,11 +198,3 @@ class PlacedModel:
                 total += t
         own = sum((t * s / total) ** 2 for t, s in by_kernel.values()) if total else 0.0
         return float((own + self.cost.common_spread**2) ** 0.5)
-
-    def phase_seconds(self, rank: Rank) -> dict[Phase, float]:
-        """Compute seconds of one micro-batch (and one update) by phase."""
-        found = dict.fromkeys(Phase, 0.0)
-        for calls in self.lowered[rank.role].segments.values():
-            for c in calls:
-                found[c.phase] += self.call_seconds(c)
-        return found

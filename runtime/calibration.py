@@ -209,7 +209,7 @@ def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any
         visits = np.array([np.median(b, axis=0) for b in blocks])
         repeat = visits.std(axis=0) / np.median(visits, axis=0)
         for i, item in enumerate(c.items):
-            deciles = quantiles(times[:, i], n=10)
+            deciles = quantiles(times[:, i], n=10, method="inclusive")
             yield {
                 "kernel": item.kernel,
                 "size": item.index,

@@ -13,13 +13,17 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from runtime.kernels.cache import SourceCache
+
 F = TypeVar("F", bound=Callable[..., Any])
 CLOCK_MONOTONIC = 1
 
 
 def native(f: F) -> F:
-    """Compile without the interpreter lock and cache on disk."""
-    return cast(F, njit(nogil=True, cache=True)(f))
+    """Compile without the interpreter lock when first called, and keep it on disk (`runtime.kernels.cache`)."""
+    dispatcher = njit(nogil=True)(f)
+    dispatcher._cache = SourceCache(f)  # Numba's own refuses where neither the package nor the home can be written to
+    return cast(F, dispatcher)
 
 
 def _primitive(f: Callable[..., Any]) -> Callable[..., int]:

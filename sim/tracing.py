@@ -65,15 +65,14 @@ def write_chrome_trace(path: Path | str, timelines: Mapping[str, Timeline], *, c
 
 def chrome_events(timelines: Mapping[str, Timeline], *, counters: Sequence[Counter] = ()) -> list[Event]:
     """The events of a trace: metadata first, then everything by time."""
-    ranks = list(dict.fromkeys(r.rank for t in timelines.values() for r in t))
-    order = {r: k for k, r in enumerate(sorted(ranks))}
+    number = _numbers(timelines)
     peers = {(r.rank, r.id): r.peer for t in timelines.values() for r in t if r.peer is not None}
     meta: list[Event] = []
     timed: list[Event] = []
     arrows = 0
-    for place, (source, timeline) in enumerate(timelines.items()):
+    for source, timeline in timelines.items():
         zero = min((r.start for r in timeline), default=0.0)
-        pids = {r: order[r] * len(timelines) + place + 1 for r in dict.fromkeys(r.rank for r in timeline)}
+        pids = {r: number[source, r] for r in dict.fromkeys(r.rank for r in timeline)}
         slices: dict[tuple[Rank, Id], Event] = {}
         for rank, pid in pids.items():
             meta += _named("process", pid, 0, f"{rank} {source}", pid)
@@ -89,6 +88,20 @@ def chrome_events(timelines: Mapping[str, Timeline], *, counters: Sequence[Count
     if stray := [c for c in counters if c.source not in timelines]:
         raise SimError(f"counter {stray[0].name!r} is of source {stray[0].source!r}; there are {', '.join(timelines)}")
     return meta + sorted(timed, key=lambda e: e["ts"])
+
+
+def _numbers(timelines: Mapping[str, Timeline]) -> dict[tuple[str, Rank], int]:
+    """(source, rank) -> its place from the top: run by run, in each rank by rank, predicted above measured.
+
+    Sources of one run share what stands before the last colon: ``"2 workers: predicted"``, ``"2 workers: measured"``.
+    """
+    runs = list(dict.fromkeys(s.rpartition(":")[0] for s in timelines))
+    found = [
+        (runs.index(source.rpartition(":")[0]), rank, place, source)
+        for place, (source, t) in enumerate(timelines.items())
+        for rank in {r.rank for r in t}
+    ]
+    return {(source, rank): k for k, (_, rank, _, source) in enumerate(sorted(found), 1)}
 
 
 def _named(what: str, pid: int, tid: int, name: str, index: int) -> list[Event]:

@@ -1,4 +1,4 @@
-"""What `check` proves of a scenario before anybody waits for it: the plan cannot deadlock, counts every gradient once, and fits."""
+"""What `check` proves before anybody waits: the plan cannot deadlock, counts every gradient once, and fits."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ def prove(built: Built) -> dict[str, Any]:
 
     Returns
     -------
-    The ``proof`` part of a result document: actions played, letters carried, bytes of a rank's arena; ``actions`` is None where the
-    plan has too many ranks to play them all.
+    The ``proof`` part of a result document: actions played, letters carried, bytes of a rank's arena; ``actions`` is None
+    where the plan has too many ranks to play them all.
 
     Raises
     ------
@@ -32,7 +32,8 @@ def prove(built: Built) -> dict[str, Any]:
             need, there = (format(n, Quantity.BYTES, digits=3) for n in (nbytes, have))
             halves = built.scenario.parallel.micro_batches * 2 ** (nbytes // have).bit_length()
             raise DoesNotFit(
-                f"a rank needs {need}, but {built.system.device.name} has {there}; try parallel.micro_batches: {halves}, or a smaller batch"
+                f"a rank needs {need}, but {built.system.device.name} has {there}; "
+                f"try parallel.micro_batches: {halves}, or a smaller batch"
             )
     return {
         "steps": STEPS,

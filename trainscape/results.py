@@ -1,6 +1,6 @@
 """Result documents of predictions, trainings and validations; and whether they meet what their scenario expects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from graph.timeline import compare
@@ -12,6 +12,7 @@ from trainscape.report.tables import share
 
 if TYPE_CHECKING:
     from trainscape.build import Built
+    from trainscape.commands.options import Options
     from trainscape.load import Loaded
     from trainscape.predict import Prediction
     from trainscape.validate import Validation
@@ -68,14 +69,15 @@ def validation_run(validation: "Validation") -> Run:
     return Run(title=place(validation.prediction.built.scenario), document=document, timelines=timelines)
 
 
-def with_expectations(loaded: "Loaded", document: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def with_expectations(loaded: "Loaded", document: Mapping[str, Any], options: "Options") -> dict[str, Any]:
     """The document with what its scenario expects of it, and whether that is met.
 
-    Expectations are about the scenario as written: with overrides only those on the command line are looked at.
+    Expectations are about the scenario as written: with overrides only those on the command line are looked at; a note says so.
     """
     expect = loaded.scenario.expect
-    keys = [o.partition("=")[0].strip() for o in overrides]
-    if "expect" not in keys and any(not k.startswith("expect.") for k in keys):
+    keys = [o.partition("=")[0].strip() for o in options.overrides]
+    if expect and "expect" not in keys and any(not k.startswith("expect.") for k in keys):
+        options.output.note(f"note: with --set, what {loaded.file} expects of the scenario as written is not looked at")
         expect = {name: e for name, e in expect.items() if any(f"{k}.".startswith(f"expect.{name}.") for k in keys)}
     return {**document, "expectations": [o.document() for o in outcomes(expect, document)]}
 
@@ -95,6 +97,8 @@ def enforce(document: Mapping[str, Any]) -> None:
     elif verdict not in (None, "ok"):
         moved = document.get("measured", {}).get("probe_moved")
         why = f": the probes moved by {share(moved)} since the calibration" if moved is not None else ""
+        link = document.get("measured", {}).get("link_moved") or 1.0
+        why += f", the way from core to core by a factor of {link:.1f}" if link > 1.1 else ""
         wrong.insert(0, f"{verdict}{why}; run it again on a quiet computer, or calibrate again")
     if wrong:
         raise OutsideTolerance("\n".join(wrong), document)

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Any
 
 from graph.record import record
 from runtime import checkpoint
-from runtime.dist.launch import run
-from runtime.errors import CheckpointError, Interrupted
+from runtime.errors import CheckpointError
 from runtime.job import Block, Checkpoints, Job
 from runtime.result import RunResult
 from trainscape.build import Built
-from trainscape.errors import TimedOut
+from trainscape.job import job_of, run_in_time
 from trainscape.output import Output
 from trainscape.progress import progress
-from trainscape.validate import job_of
 
 AUTO = "auto"
 CHECKPOINTS = "checkpoints"  # folder in the run folder
@@ -109,15 +106,8 @@ def train(built: Built, *, folder: Path, output: Output, data: Path | None = Non
     Interrupted, DistributedFailure, DataError, CheckpointError : see `runtime.dist.launch.run`.
     """
     job = training_job(built, folder=folder, data=data, resume=resume)
-    timeout = built.scenario.run.timeout
-    until = time.monotonic() + timeout
     with _polite_end(), progress(output, _title(built)) as shown:
-        try:
-            return Training(built=built, result=run(job, instruments=[shown], timeout=timeout))
-        except Interrupted as e:
-            if time.monotonic() < until:
-                raise
-            raise TimedOut(seconds=built.scenario.run.timeout, step=e.step, checkpoint=e.checkpoint) from e
+        return Training(built=built, result=run_in_time(job, built.scenario.run.timeout, [shown]))
 
 
 def training_job(built: Built, *, folder: Path, data: Path | None, resume: Path | None) -> Job:

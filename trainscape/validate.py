@@ -16,15 +16,13 @@ from typing import Any
 
 from graph.record import record
 from graph.step_stats import StepStats, step_stats
-from graph.text import to_text
 from graph.timeline import Timeline
 from hw.profile import Profile
-from runtime.dist.launch import run
-from runtime.job import Block, Checkpoints, Job, Source
+from runtime.job import Block
 from runtime.result import RunResult
 from trainscape.build import Built
+from trainscape.job import job_of, run_in_time
 from trainscape.predict import Prediction, predict
-from trainscape.scenario import DataName
 
 BLOCKS = 7
 BLOCK_SECONDS = 0.3  # least length of a block: long against a scheduler's time slice
@@ -131,35 +129,6 @@ class Validation:
         }
 
 
-def source_of(built: Built, folder: Path | None) -> Source:
-    """Where the samples of a scenario come from, as a job says it."""
-    data, held_out = built.scenario.data, built.scenario.run.held_out
-    names = {DataName.DIGITS: "digits", DataName.MNIST: "idx", DataName.CIFAR10: "cifar10", DataName.SYNTHETIC: "synthetic"}
-    samples = {DataName.DIGITS: 1797}.get(data.name)
-    fraction = held_out / samples if samples else 0.0
-    return Source(name=names[data.name], path=str(folder or ""), held_out=fraction)
-
-
-def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **options: Any) -> Job:
-    """The run of a scenario in these blocks; `options` are further fields of the job."""
-    steps = sum(b.steps for b in blocks)
-    (role,) = built.lowered
-    return Job(
-        graph=to_text(built.graph),
-        strategy=built.scenario.parallel.strategy,
-        params={**built.strategy_options, "steps": steps},
-        role=role,
-        platform=built.platform.value,
-        source=source_of(built, data),
-        batch=built.scenario.model.batch,
-        seed=built.scenario.seed,
-        blocks=blocks,
-        plan_hash=built.plan.hash,
-        lowered_hash=built.lowered[role].hash,
-        **options,
-    )
-
-
 def blocks_of(steps: int, step_s: float) -> tuple[Block, ...]:
     """The training itself, which also warms up, then `BLOCKS` to measure and one with timers, of a useful length."""
     length = max(ceil(BLOCK_SECONDS / step_s), 8)
@@ -193,7 +162,6 @@ def validate(
     built: Built,
     *,
     data: Path | None = None,
-    folder: Path | None = None,
     instruments: Sequence[object] = (),
 ) -> Validation:
     """Predict a scenario of this host, run it, compare.
@@ -202,20 +170,19 @@ def validate(
     ----------
     built : the scenario, on system ``host``.
     data : folder of the data set's files, where it has one.
-    folder : run folder for checkpoints; None: none are written.
     instruments : who watches the run (`graph.instrument`).
 
     Raises
     ------
     MissingCapability : no calibration profile that fits.
     DistributedFailure, DataError : the run failed.
+    TimedOut : `run.timeout` has passed.
     """
     prediction = predict(built)
     assert built.profile is not None  # predict has asked for it
     blocks = blocks_of(built.scenario.run.steps, prediction.stats.step_s)
-    checkpoints = Checkpoints(every=built.scenario.run.checkpoint_every) if folder else None
-    job = job_of(built, blocks, data=data, folder=str(folder or ""), checkpoints=checkpoints, probe=True)
-    result = run(job, instruments=instruments)
+    job = job_of(built, blocks, data=data, probe=True)
+    result = run_in_time(job, built.scenario.run.timeout, instruments)
     return compare(prediction, result, built.profile)
 
 

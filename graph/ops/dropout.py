@@ -62,7 +62,7 @@ def _samples() -> Iterable[Sample]:
 
 
 def _sizes() -> Iterable[Size]:
-    shapes = ((10, 50), (24, 70), (48, 127), (90, 230), (150, 300), (200, 450))
+    shapes = ((10, 50), (24, 70), (48, 127), (90, 230), (150, 300), (200, 450), (700, 500))
     return tuple(Size(types=(f32(*s), _SCALAR, _SCALAR), attrs={"rate": 0.3, "seed": 11, "key": 0}) for s in shapes)
 
 

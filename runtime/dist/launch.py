@@ -51,7 +51,7 @@ def run(job: Job, *, instruments: Sequence[object] = (), timeout: float | None =
     Parameters
     ----------
     job : the run.
-    instruments : who watches (`graph.instrument`): phases (compiling kernels, starting workers, training, testing) and steps
+    instruments : who watches (`graph.instrument`): phases (compiling or loading kernels, starting workers, training, testing) and steps
         as they happen, the actions of timed blocks when the run has ended.
     timeout : seconds from now until the run is stopped as by Ctrl-C; where no step ends for another `_STOP_SECONDS`, it is
         ended all the same. None: never.
@@ -102,10 +102,13 @@ def check(job: Job) -> tuple[Job, Lowered, int]:
 
 def compile_kernels(lowered: Lowered, instruments: Sequence[object] = ()) -> None:
     """Make every kernel that the plan calls, and the native step, ready on disk."""
-    from runtime.dist.warm import warm
+    from runtime.dist.warm import is_warm, warm
     from runtime.kernels.build import compile_all
 
     compile_all(sorted({c.kernel for c in lowered.calls if c.kernel != "cpu.input"}), instruments=instruments)
+    if not is_warm():
+        for call in hooks(instruments, "on_phase"):
+            call("compiling kernels")
     warm()
 
 

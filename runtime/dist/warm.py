@@ -4,9 +4,15 @@ import numpy as np
 
 from runtime.data.dataset import Dataset
 from runtime.data.stage import InputStage
+from runtime.kernels.cache import is_cached
 from runtime.measure import Probes
 from runtime.native import SYSTEM, read_word, write_word
 from runtime.scheduler import WORDS, Word, barrier, meetings, play
+
+
+def is_warm() -> bool:
+    """Whether the step itself, by far the largest of them, is on disk."""
+    return is_cached(play.py_func)  # type: ignore[attr-defined]
 
 
 def warm() -> None:

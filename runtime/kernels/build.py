@@ -23,6 +23,7 @@ WATCHED = (
     "runtime.kernels.emit",
     "runtime.kernels.simd",
     "runtime.kernels.mathematics",
+    "runtime.native",
     "hw.kernels.geometry",
     "hw.kernels.tiling",
 )
@@ -146,9 +147,9 @@ def compile_all(names: Sequence[str] | None = None, *, instruments: Sequence[obj
     known = _all_names()
     wanted = known if names is None else [*HELPERS, *names, *LOOPS]
     on_part = hooks(instruments, "on_part")
-    for call in hooks(instruments, "on_phase"):
-        call("compiling kernels")
     cold = _cold(wanted)
+    for call in hooks(instruments, "on_phase"):
+        call("compiling kernels" if cold else "loading kernels")
     if len(cold) > 1:
         for done, _ in enumerate(_compile_apart(cold, processes), 1):
             for call in on_part:

@@ -3,12 +3,10 @@
 Numba's own cache looks at the file that defines a function, not at what that file imports. Here the stamp of a cached
 function is the hash of its file, of everything of this package that the file imports, directly or not
 (`runtime.kernels.build`), and of the register tile's shape. It is part of the file name too, so processes with different
-sources do not meet. Numba adds its version, the processor and the signature. The folder is ``__pycache__`` beside the source,
-or the user's cache folder where that is not writable.
+sources do not meet. Numba adds its version, the processor and the signature. `runtime.kernels.folder` says where.
 """
 
 import inspect
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,28 +15,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from numba import njit, types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.ccallback import CFunc
 
 from hw.kernels.geometry import host_geometry
 from runtime.kernels.build import file_hash
+from runtime.kernels.folder import folder
 
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
-
-
-@cache
-def folder() -> Path:
-    """Where compiled code is kept."""
-    for at in (Path(__file__).parent / "__pycache__", Path(platformdirs.user_cache_dir("trainscape")) / "kernels"):
-        try:
-            at.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=at).close()
-        except OSError:
-            continue
-        return at
-    return Path(tempfile.mkdtemp(prefix="trainscape-kernels-"))
 
 
 def _stamp(file: Path) -> str:
@@ -79,13 +64,17 @@ class SourceCache(FunctionCache):
 
     _impl_class = _Impl
 
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled, and remove what is out of date."""
+        super().save_overload(sig, data)
+        _prune(self._py_func)
+
 
 def compile_native(function: Callable[..., Any], params: Sequence[Any]) -> CFunc:
     """The native function ``void(params)``, from disk or compiled; its ``address`` stays valid while it lives."""
     native = CFunc(function, (tuple(params), types.void), locals={}, options=dict(OPTIONS))
     native._cache = SourceCache(function)
     native.compile()
-    _prune(function)
     return native
 
 
@@ -97,7 +86,6 @@ def compile_njit(function: Callable[..., Any], params: tuple[Any, ...]) -> Calla
     dispatcher._can_compile = True
     dispatcher.compile(tuple(params))
     dispatcher.disable_compile()
-    _prune(function)
     return dispatcher  # type: ignore[no-any-return]
 
 

@@ -81,7 +81,7 @@ def test_a_profile_is_whole_and_goes_stale(monkeypatch):
     monkeypatch.setattr("trainscape.calibrate.QUICK_SECONDS", 0.2)
     seen = Phases()
     profile = calibrate(quick=True, only=["cpu.relu", "cpu.matmul"], instruments=[seen])
-    assert seen.told[:2] == ["compiling kernels", "timing kernels, 1 core busy"] and seen.told[-1] == "fitting"
+    assert seen.told[0].endswith("ing kernels") and seen.told[1] == "timing kernels, 1 core busy" and seen.told[-1] == "fitting"
     assert set(profile.kernels) == {"cpu.relu", "cpu.matmul"}
     for fitted in profile.kernels.values():
         for c in fitted.busy.values():

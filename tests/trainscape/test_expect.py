@@ -3,10 +3,12 @@
 import pytest
 
 from hw.errors import HwError
+from trainscape.commands.options import Options
 from trainscape.errors import OutsideTolerance
 from trainscape.exit_codes import ExitCode, classify
 from trainscape.expect import bound, find, outcomes
 from trainscape.load import load_text
+from trainscape.output import Output
 from trainscape.results import enforce, with_expectations
 from trainscape.scenario import Expectation
 
@@ -67,8 +69,12 @@ def test_find() -> None:
 TEXT = "name: x\nmodel: {name: mlp}\nexpect:\n  accuracy: {at_least: 97 %, source: a test}\n"
 
 
+def options(*overrides: str) -> Options:
+    return Options(command="test", output=Output(verbosity=-1), overrides=overrides)
+
+
 def test_a_miss_ends_outside_tolerance_and_keeps_the_document() -> None:
-    document = with_expectations(load_text(TEXT), DOCUMENT, [])
+    document = with_expectations(load_text(TEXT), DOCUMENT, options())
     with pytest.raises(OutsideTolerance, match=r"^accuracy is 0.96, expected at least 0.97 \(a test\)$") as e:
         enforce(document)
     assert e.value.document == document
@@ -76,9 +82,9 @@ def test_a_miss_ends_outside_tolerance_and_keeps_the_document() -> None:
 
 
 def test_expectations_are_about_the_scenario_as_written() -> None:
-    assert with_expectations(load_text(TEXT), DOCUMENT, ["model.width=2"])["expectations"] == []
+    assert with_expectations(load_text(TEXT), DOCUMENT, options("model.width=2"))["expectations"] == []
     asked = ["model.width=2", "expect.accuracy.at_least=0.99"]
-    assert len(with_expectations(load_text(TEXT, "x", asked), DOCUMENT, asked)["expectations"]) == 1
+    assert len(with_expectations(load_text(TEXT, "x", asked), DOCUMENT, options(*asked))["expectations"]) == 1
 
 
 @pytest.mark.parametrize(("verdict", "words"), [("outside", "error is 30.0 %"), ("inconclusive", "probes moved by 15.0 %")])

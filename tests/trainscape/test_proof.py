@@ -8,7 +8,13 @@ from trainscape.build import Built
 from trainscape.load import load_text
 from trainscape.proof import MOST_RANKS, prove
 
-TEXT = "name: s\nmodel: {name: lenet, batch: %d, input: mnist, width: %s}\nsystem: {name: %s}\nparallel: {ranks: %d}\nrun: {data: synthetic}\n"
+TEXT = """
+name: s
+model: {name: lenet, batch: %d, input: mnist, width: %s}
+system: {name: %s}
+parallel: {ranks: %d}
+run: {data: synthetic}
+"""
 
 
 def built(batch=64, width=1.0, system="dgx1-v100", ranks=8):

@@ -90,7 +90,7 @@ class TestFailures:
             def launch(job: Any, **_: Any) -> None:
                 raise error
 
-            monkeypatch.setattr("trainscape.train.run", launch)
+            monkeypatch.setattr("trainscape.job.run", launch)
             return cli("train", file, "--json")
 
         return run
@@ -112,7 +112,7 @@ def test_a_run_that_takes_too_long_is_stopped_as_by_ctrl_c(monkeypatch: pytest.M
         assert timeout == 1e-9
         raise Interrupted(step=2, checkpoint=tmp_path / "c.npz")
 
-    monkeypatch.setattr("trainscape.train.run", launch)
+    monkeypatch.setattr("trainscape.job.run", launch)
     built = Built(load_text(SCENARIO, "s", ["run.timeout=1 ns"]).scenario)
     with pytest.raises(TimedOut, match=r"run.timeout of 1e-09 s has passed after step 2; go on with --resume .*c.npz"):
         train(built, folder=tmp_path, output=Output(verbosity=-1))
@@ -122,7 +122,7 @@ def test_ctrl_c_in_time_is_no_timeout(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def launch(job: Any, **_: Any) -> None:
         raise Interrupted(step=2, checkpoint=None)
 
-    monkeypatch.setattr("trainscape.train.run", launch)
+    monkeypatch.setattr("trainscape.job.run", launch)
     with pytest.raises(Interrupted):
         train(Built(load_text(SCENARIO).scenario), folder=tmp_path, output=Output(verbosity=-1))
 

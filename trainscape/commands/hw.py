@@ -59,10 +59,37 @@ def show(options: Options, name: str) -> int:
         raise click.BadParameter(message, param_hint="NAME")
     entry, rows = load(name), describe(name)
     options.output.show(f"{name}: {entry.title}")
+    parts = _parts(entry)
+    if parts:
+        options.output.show(plain_table(("part", "is", "joined to", "by", "each direction"), [tuple(p.values()) for p in parts]))
     options.output.show(plain_table(("quantity", "value", "source"), [(r.quantity, r.text, r.source) for r in rows]))
     quantities = [_quantity(r) for r in rows]
-    options.output.emit(result(options.command, name=name, title=entry.title, quantities=quantities))
+    options.output.emit(result(options.command, name=name, title=entry.title, quantities=quantities, parts=parts))
     return 0
+
+
+def _parts(entry: Any) -> list[dict[str, str]]:
+    """What a system is made of, and what joins it; nothing for a device or a link."""
+    from hw.system import System
+    from hw.units import Quantity, format
+
+    if not isinstance(entry, System):
+        return []
+    found = []
+    for part in dict.fromkeys(p for w in entry.wires for p in (w.a, w.b)):
+        for w in entry.wires:
+            if w.a == part:
+                rate = format(w.capacity, Quantity.BYTES_PER_SECOND, digits=3)
+                is_a = entry.device.name if part in entry.local else ""
+                found.append(
+                    {"part": part, "is": is_a, "joined_to": w.b, "by": f"{w.count} x {w.link.name}", "each_direction": rate}
+                )
+    if entry.network:
+        n = entry.network
+        rate = format(n.link.capacity * n.count, Quantity.BYTES_PER_SECOND, digits=3)
+        by = f"{n.count} x {n.link.name}"
+        found += [{"part": p, "is": "", "joined_to": "network", "by": by, "each_direction": rate} for p in n.at]
+    return found
 
 
 def _quantity(row: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def command(options: Options, files: tuple[str, ...], detail: str) -> int:
         from trainscape.results import enforce, prediction_run, with_expectations
 
         run = prediction_run(predict(Built(loaded.scenario), detail=detail))
-        document = with_expectations(loaded, run.document, options.overrides)
+        document = with_expectations(loaded, run.document, options)
         title = f"{loaded.scenario.name}: {run.title}"
         options.output.show(plain_table(("", ""), prediction_rows(document["predicted"]), title=title, is_headed=False))
         options.output.show(comparison_table(document, ""))

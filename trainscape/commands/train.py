@@ -53,7 +53,7 @@ def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, An
     goes_on = start is not None and path.resolve() in start.resolve().parents
     folder = RunFolder.reopen(path) if goes_on else options.run_folder(loaded)
     training = train(built, folder=folder.path, output=options.output, data=loaded.data_folder, resume=start)
-    document = with_expectations(loaded, {**training.numbers(), "out": str(folder.path)}, options.overrides)
+    document = with_expectations(loaded, {**training.numbers(), "out": str(folder.path)}, options)
     accuracy = document["accuracy"]
     right = "" if accuracy is None else f", accuracy {100 * accuracy:.1f} % of {document['held_out']} samples set aside"
     options.output.show(f"{loaded.scenario.name}: step {document['steps']}, loss {document['loss']:.4f}{right}")

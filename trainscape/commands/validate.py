@@ -31,9 +31,9 @@ def _validate(loaded: Loaded, options: Options) -> dict[str, Any]:
     require_host(built)
     folder = options.run_folder(loaded)
     with progress(options.output, loaded.scenario.name) as shown:
-        validation = validate(built, data=loaded.data_folder, folder=folder.path, instruments=[shown])
+        validation = validate(built, data=loaded.data_folder, instruments=[shown])
     run = validation_run(validation)
-    document = with_expectations(loaded, run.document, options.overrides)
+    document = with_expectations(loaded, run.document, options)
     title = f"{loaded.scenario.name}: {run.title}"
     options.output.show(comparison_table(document, title))
     options.output.show(error_sentence(document))

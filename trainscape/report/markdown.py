@@ -12,6 +12,8 @@ _VERDICTS = {
     "inconclusive": "**Inconclusive**: the computer was not as fast as when it was calibrated, so the comparison says nothing.",
 }
 
+DISTURBED = 1.2  # mean over median, from which on it is worth a word
+
 
 def report_markdown(title: str, runs: Sequence[Run], *, files: Sequence[str], notes: Sequence[str] = ()) -> str:
     """The report.
@@ -81,7 +83,16 @@ def _number(value: float | None) -> str:
 def error_sentence(document: Mapping[str, Any]) -> str:
     """The verdict in one line for the terminal."""
     error, band = (document.get("error") or {}).get("step"), document.get("repeat_band")
-    spread = f", repeats within {percent(band).lstrip('+')} of the median" if band is not None else ""
+    spread = f", blocks of steps repeat within {percent(band).lstrip('+')}" if band is not None else ""
     tolerance = document.get("tolerance")
     allowed = f", tolerance {100 * tolerance:g} %" if tolerance else ""
-    return f"{document.get('verdict')}: the step is predicted {percent(error)} off{spread}{allowed}"
+    return f"{document.get('verdict')}: the step is predicted {percent(error)} off{spread}{allowed}{_disturbed(document)}"
+
+
+def _disturbed(document: Mapping[str, Any]) -> str:
+    """What to say when other programs held the cores so often that the mean step is far from the typical one."""
+    measured = document.get("measured") or {}
+    step, mean = measured.get("step_s"), measured.get("step_mean_s")
+    if not step or not mean or mean < DISTURBED * step:
+        return ""
+    return f"; other programs held the cores: the typical step took {seconds(step)}, the mean one {seconds(mean)}"

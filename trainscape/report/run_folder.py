@@ -1,11 +1,14 @@
 """Run folders: ``runs/<name>/`` always holds the latest run; older ones are kept beside it as ``<name>.1``, ``<name>.2`` ...
 
 A file appears whole or not at all: it is written under another name, synced, and renamed. Only folders that hold the
-marker file of a run are ever moved; any other folder with something in it is refused.
+marker file of a run are ever moved; any other folder with something in it is refused. While a run is on, its folder is locked
+(the folder itself, so that the lock leaves no file behind and goes along when the folder is renamed), and a second run refused.
 """
 
+import fcntl
 import os
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,10 +27,12 @@ class RunFolder:
     Parameters
     ----------
     path : the folder, which exists.
+    lock : open file that holds the folder's lock; closed when the object goes, and by the system when the process does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: int) -> None:
         self.path = path
+        weakref.finalize(self, os.close, lock)
 
     @classmethod
     def create(cls, path: Path, *, command: str, settings: Mapping[str, Any] | None = None) -> "RunFolder":
@@ -35,19 +40,17 @@ class RunFolder:
 
         Raises
         ------
-        RunFolderError : something that is no run is in the way, or the folder cannot be made.
+        RunFolderError : something that is no run is in the way, another run is on there, or the folder cannot be made.
         """
         try:
             if path.is_symlink() or (path.exists() and not path.is_dir()):
                 raise RunFolderError(f"{path} is in the way: it is no folder; choose another --out")
-            if path.is_dir() and any(path.iterdir()):
+            while not _is_empty(folder := cls(path, _locked(path, make=True))):
                 if not (path / MARKER).is_file():
                     raise RunFolderError(f"{path} is not empty and holds no run (no {MARKER}); choose another --out")
                 _move_aside(path)
-            path.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise RunFolderError(f"{path}: {e.strerror or e}") from e
-        folder = cls(path)
         created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         about = {"schema": SCHEMA, "created": created, "command": command, "version": trainscape.__version__}
         folder.write_json(MARKER, {**about, "settings": settings})
@@ -55,10 +58,13 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path) -> "RunFolder":
-        """The folder of a run that goes on; raises `RunFolderError` when there is none."""
+        """The folder of a run that goes on; raises `RunFolderError` when there is none, or another process is at it."""
         if not (path / MARKER).is_file():
             raise RunFolderError(f"there is no run in {path} to go on with (no {MARKER})")
-        return cls(path)
+        try:
+            return cls(path, _locked(path))
+        except OSError as e:
+            raise RunFolderError(f"{path}: {e.strerror or e}") from e
 
     def write_json(self, name: str, document: Mapping[str, Any]) -> Path:
         """Write a JSON document."""
@@ -83,6 +89,31 @@ class RunFolder:
         """Give what was written to ``temporary(name)`` its name."""
         self.temporary(name).replace(self.path / name)
         return self.path / name
+
+
+def _is_empty(folder: RunFolder) -> bool:
+    return not any(folder.path.iterdir())
+
+
+def _locked(path: Path, *, make: bool = False) -> int:
+    """An open file that holds the lock of a folder; raises `RunFolderError` when another run holds it."""
+    while True:
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise RunFolderError(f"{path} is in use: another run is writing into it; wait for its end or choose another --out") from None
+        except OSError:
+            return lock  # a file system without locks: as good as it gets
+        try:
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        os.close(lock)  # another process has moved it aside meanwhile
 
 
 def _move_aside(path: Path) -> None:

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LABELS = {"step": "step", "forward": "forward", "backward": "backward", "update": "update", "allreduce": "all-reduce"}
-HEADER = ("", "predicted", "measured", "repeats (p10 to p90)", "error")
+HEADER = ("", "predicted", "measured", "single steps (p10 to p90)", "error")
+
+COST_MODELS = {
+    "roofline": "a roofline made from data sheets; nobody has held it against the device",
+    "calibrated": "this computer's calibration of kernels and links",
+}
 
 
 @record
@@ -21,7 +26,7 @@ class Row:
     ----------
     what : the step, or a kind of action.
     predicted_s, measured_s : seconds; None: not known.
-    low_s, high_s : 10th and 90th percentile of the repeats; None: not known.
+    low_s, high_s : 10th and 90th percentile of single steps; None: not known.
     error : predicted / measured - 1, signed; None: not known.
     """
 
@@ -37,7 +42,7 @@ class Row:
         return self.what, seconds(self.predicted_s), seconds(self.measured_s), self.band(), percent(self.error)
 
     def band(self) -> str:
-        """How far repeats lie apart, around what was measured."""
+        """How far single steps lie apart, around what was measured."""
         if self.low_s is None or self.high_s is None or not self.measured_s:
             return ""
         low, high = (percent(x / self.measured_s - 1) for x in (self.low_s, self.high_s))
@@ -150,4 +155,6 @@ def prediction_rows(predicted: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [("memory of a rank", nbytes(max(peaks)) if peaks else "")]
     rows += [("sent in a step, by all", nbytes(predicted.get("bytes_sent_total")))]
     flop = predicted.get("flop_total")
-    return [*rows, ("arithmetic of a step, in all", _decimal(flop, "flop") if flop else "")]
+    rows += [("arithmetic of a step, in all", _decimal(flop, "flop") if flop else "")]
+    model = predicted.get("cost_model")
+    return [*rows, ("priced by", COST_MODELS.get(model, model))] if model else rows

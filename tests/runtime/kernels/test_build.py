@@ -1,5 +1,6 @@
 """Hashes follow the program text; compiled code is kept, found again, and never stale."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pytest
 from numba import types
 
 from hw.kernels import KERNELS, Platform
+from runtime import native
 from runtime.errors import RunError
-from runtime.kernels import build, cache, table
+from runtime.kernels import build, cache, folder, table
 from runtime.kernels.cpu import FAMILIES
 
 
@@ -107,8 +109,35 @@ def test_read_only_source_folder_falls_back(tmp_path: Path, monkeypatch: pytest.
         real(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda name: str(tmp_path))
-    assert cache.folder.__wrapped__() == tmp_path / "kernels"
+    monkeypatch.setattr(folder.platformdirs, "user_cache_dir", lambda name: str(tmp_path))
+    assert folder.folder.__wrapped__() == tmp_path / "kernels"
+
+
+def test_with_a_read_only_home_all_processes_of_a_user_share_a_folder_that_nobody_else_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "__file__", "/proc/no/such/file.py")
+    monkeypatch.setattr(folder.platformdirs, "user_cache_dir", lambda name: "/proc/no/such")
+    monkeypatch.setattr(folder.tempfile, "tempdir", str(tmp_path))
+    shared = tmp_path / f"trainscape-{os.getuid()}"
+    assert folder.folder.__wrapped__() == shared == folder.folder.__wrapped__()
+    assert shared.stat().st_mode & 0o777 == 0o700
+    shared.chmod(0o777)
+    assert folder.folder.__wrapped__() != shared
+    shared.rmdir()
+    shared.symlink_to(tmp_path)
+    assert folder.folder.__wrapped__() != shared
+
+
+def test_functions_of_the_runtime_are_kept_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.read_word._cache.cache_path == str(folder.folder())
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    again = native.native(native.read_word.py_func)
+    assert not cache.is_cached(again.py_func)
+    again.compile("i8(i8)")
+    assert cache.is_cached(again.py_func)
+    assert build.file_hash(Path(native.__file__).with_name("scheduler.py")) != build.file_hash(Path(native.__file__))
+    assert Path(native.__file__) in build._imports(Path(native.__file__).with_name("scheduler.py"))
 
 
 class _Seen:
@@ -128,7 +157,7 @@ def test_compile_all_reports_and_loads() -> None:
     build.compile_all()
     seen = _Seen()
     build.compile_all(["cpu.add"], instruments=[seen])
-    assert seen.told == ["compiling kernels"]  # all was there
+    assert seen.told == ["loading kernels"]  # all was there
     assert table.address("cpu.add") and table.address("helper.panel")
 
 

@@ -1,0 +1,54 @@
+"""From a scenario to a job: what worker processes are told; and running it within the scenario's time."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graph.text import to_text
+from runtime.dist.launch import run
+from runtime.errors import Interrupted
+from runtime.job import Block, Job, Source
+from runtime.result import RunResult
+from trainscape.build import Built
+from trainscape.errors import TimedOut
+from trainscape.scenario import DIGITS, DataName
+
+
+def source_of(built: Built, folder: Path | None) -> Source:
+    """Where the samples of a scenario come from, as a job says it."""
+    data, held_out = built.scenario.data, built.scenario.run.held_out
+    names = {DataName.DIGITS: "digits", DataName.MNIST: "idx", DataName.CIFAR10: "cifar10", DataName.SYNTHETIC: "synthetic"}
+    fraction = held_out / DIGITS if data.name is DataName.DIGITS else 0.0
+    return Source(name=names[data.name], path=str(folder or ""), held_out=fraction)
+
+
+def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **options: Any) -> Job:
+    """The run of a scenario in these blocks; `options` are further fields of the job."""
+    steps = sum(b.steps for b in blocks)
+    (role,) = built.lowered
+    return Job(
+        graph=to_text(built.graph),
+        strategy=built.scenario.parallel.strategy,
+        params={**built.strategy_options, "steps": steps},
+        role=role,
+        platform=built.platform.value,
+        source=source_of(built, data),
+        batch=built.scenario.model.batch,
+        seed=built.scenario.seed,
+        blocks=blocks,
+        plan_hash=built.plan.hash,
+        lowered_hash=built.lowered[role].hash,
+        **options,
+    )
+
+
+def run_in_time(job: Job, timeout: float, instruments: Sequence[object]) -> RunResult:
+    """Run a job; raises `TimedOut` when it takes longer than `timeout` seconds, start-up included. It was saved, if it saves."""
+    until = time.monotonic() + timeout
+    try:
+        return run(job, instruments=instruments, timeout=timeout)
+    except Interrupted as e:
+        if time.monotonic() < until:
+            raise
+        raise TimedOut(seconds=timeout, step=e.step, checkpoint=e.checkpoint) from e
