@@ -106,9 +106,14 @@ class PlacedModel:
         """Devices that compute at the same time around one memory."""
         return len(self.plan.ranks) if self.is_shared else 1
 
+    @cached_property
+    def touched(self) -> int:
+        """Bytes that a rank touches in each step: its arena, again and again."""
+        return max(low.layout.nbytes for low in self.lowered.values())
+
     def call_seconds(self, call: Call) -> float:
         """Seconds of one kernel call."""
-        return self.cost.seconds(call, busy=self.busy)
+        return self.cost.seconds(call, busy=self.busy, touched=self.touched)
 
     def compute_seconds(self, rank: Rank, do: Do) -> float:
         """Seconds for which `do` occupies its engine."""

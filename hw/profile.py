@@ -21,6 +21,7 @@ T = TypeVar("T")
 SCHEMA = "trainscape.profile/1"
 FILE_NAME = "host-profile.json"
 AGAIN = "run `trainscape calibrate`"
+SMALL, LARGE = 256 << 10, 1280 << 10  # bytes that a step touches: well within a second-level cache of 1 MiB, and beyond it
 
 
 @record
@@ -29,12 +30,21 @@ class Coefficients:
 
     Parameters
     ----------
-    seconds_per : term -> seconds for one of it.
+    seconds_per : term -> seconds for one of it, in a step that touches `LARGE` bytes or more.
+    small : factor on all of them in a step that touches `SMALL` bytes or less, which stay in the core's own caches.
     residuals : fitted / measured - 1, one for each measured size.
     """
 
     seconds_per: Mapping[str, float]
+    small: float = 1.0
     residuals: tuple[float, ...] = ()
+
+    def of_step(self, nbytes: int | None) -> dict[str, float]:
+        """Term -> seconds for one of it, in a step that touches so many bytes; None: many. Between the two, by its logarithm."""
+        reach = 1.0 if nbytes is None else math.log(max(nbytes, 1) / SMALL) / math.log(LARGE / SMALL)
+        large = min(max(reach, 0.0), 1.0)
+        factor = large + (1 - large) * self.small
+        return {t: factor * s for t, s in self.seconds_per.items()}
 
     @property
     def spread(self) -> float:
@@ -224,7 +234,8 @@ def _link(found: Mapping[str, Any]) -> LinkFit:
 
 def _coefficients(found: Mapping[str, Any]) -> Coefficients:
     per = {term: _typed(f"seconds per {term}", v, float) for term, v in found["seconds_per"].items()}
-    return Coefficients(seconds_per=per, residuals=tuple(_finite(r) for r in found["residuals"]))
+    residuals = tuple(_finite(r) for r in found["residuals"])
+    return Coefficients(seconds_per=per, small=_rate(found["small"]), residuals=residuals)
 
 
 def _finite(value: Any) -> float:

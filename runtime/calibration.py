@@ -4,6 +4,8 @@ State. Timing one kernel over and over finds everything in the nearest cache and
 footprint form chains, as the layers of one net do; a chain is played again and again, each kernel's freshest operand is written
 anew just before (as its producer would), and the other operands were last touched one round ago.
 
+Nets that fit the core's own caches find more there than others: so chains are made in two sizes (`hw.profile.SMALL`, `LARGE`).
+
 What is timed is only kernels over `KernelRecord.sizes()`, a committed grid that shares no shape with the zoo. Never a model.
 """
 
@@ -11,7 +13,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import quantiles
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from runtime.kernels.table import address, block, load_families
 from runtime.measure import memory_bytes_per_second
 from runtime.native import SYSTEM, call, native, now_ns, peek, poke
 
-CHAIN_NBYTES = 1 << 20  # least footprint of a chain, about that of a small net's step
+CHAIN_NBYTES = 1 << 20  # least footprint of a chain: what a step of a net touches that does not stay in a core's own caches
+SMALL_NBYTES = 192 << 10  # and of one that does stay there
 CHAIN_ITEMS = 48
 VISITS = 5
 ALIGN = 64
@@ -99,19 +101,19 @@ def items(names: Sequence[str]) -> list[Item]:
     return found
 
 
-def chains(grid: Sequence[Item], seed: int) -> list[list[Item]]:
+def chains(grid: Sequence[Item], seed: int, nbytes: int) -> list[list[Item]]:
     """Kernels of like footprint together, in an order drawn by the seed.
 
-    A chain ends when it holds `CHAIN_NBYTES` or `CHAIN_ITEMS`; so the large ones never stand alone, where each would find its
+    A chain ends when it holds more than `nbytes` or `CHAIN_ITEMS`; so the large ones never stand alone, where each would find its
     operands in the cache, and the last chain may borrow from the one before.
     """
     rng = np.random.default_rng(seed)
     found: list[list[Item]] = [[]]
     for item in sorted(grid, key=lambda i: (i.nbytes, i.kernel, i.index)):
-        if sum(i.nbytes for i in found[-1]) > CHAIN_NBYTES or len(found[-1]) >= CHAIN_ITEMS:
+        if sum(i.nbytes for i in found[-1]) > nbytes or len(found[-1]) >= CHAIN_ITEMS:
             found.append([])
         found[-1].append(item)
-    if len(found) > 1 and sum(i.nbytes for i in found[-1]) <= CHAIN_NBYTES:
+    if len(found) > 1 and sum(i.nbytes for i in found[-1]) <= nbytes:
         found[-2:] = [found[-2] + found[-1]]
     return [[chain[k] for k in rng.permutation(len(chain))] for chain in found]
 
@@ -119,8 +121,8 @@ def chains(grid: Sequence[Item], seed: int) -> list[list[Item]]:
 class Chain:
     """A chain bound to memory and code, ready to be played."""
 
-    def __init__(self, chain: Sequence[Item], seed: int) -> None:
-        self.items = list(chain)
+    def __init__(self, chain: Sequence[Item], seed: int, is_small: bool) -> None:
+        self.items, self.is_small = list(chain), is_small
         rng = np.random.default_rng(seed)
         self._arena = np.zeros(sum(i.nbytes + 2 * ALIGN for i in chain) + (1 << 12), np.uint8)
         self._at = self._arena.ctypes.data + (-self._arena.ctypes.data % ALIGN)
@@ -182,7 +184,10 @@ def _empty(clock: int, out: Any) -> None:
 def prepare(names: Sequence[str], seed: int) -> list[Chain]:
     """The chains of these kernels' grid, bound, and played once: all code is loaded, all memory touched."""
     load_families()
-    bound = [Chain(c, seed + k) for k, c in enumerate(chains(items(names), seed))]
+    grid = items(names)
+    small = [i for i in grid if i.nbytes <= SMALL_NBYTES // 2]
+    found = [(c, False) for c in chains(grid, seed, CHAIN_NBYTES)] + [(c, True) for c in chains(small, seed, SMALL_NBYTES) if c]
+    bound = [Chain(c, seed + k, is_small) for k, (c, is_small) in enumerate(found)]
     for c in bound:
         c.play(1)
     return bound
@@ -209,13 +214,14 @@ def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any
         visits = np.array([np.median(b, axis=0) for b in blocks])
         repeat = visits.std(axis=0) / np.median(visits, axis=0)
         for i, item in enumerate(c.items):
-            deciles = quantiles(times[:, i], n=10, method="inclusive")
+            low, middle, high = map(float, np.quantile(times[:, i], (0.1, 0.5, 0.9)))  # in this order even where all are equal
             yield {
                 "kernel": item.kernel,
                 "size": item.index,
-                "median_s": float(np.median(times[:, i])),
-                "p10_s": deciles[0],
-                "p90_s": deciles[-1],
+                "small": c.is_small,
+                "median_s": middle,
+                "p10_s": low,
+                "p90_s": high,
                 "repeat": float(repeat[i]),
                 "rounds": len(times),
             }

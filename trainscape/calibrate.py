@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +41,7 @@ from trainscape.errors import TrainscapeError
 ROOT = Path(__file__).resolve().parents[1]
 FULL_SECONDS, QUICK_SECONDS = 40.0, 7.0  # of kernel timing, for each number of busy cores
 LINK_SIZES = tuple(int(2 * 96 * 1.8**k) for k in range(14))  # f32 elements summed: letters of 384 B to 800 KB
+SHORT = 1e-7  # seconds: below, the clock's steps of some nanoseconds count too much
 LINK_STEPS = 120
 LINK_RUNS = 3  # where a process's pages lie makes a difference, so several
 ACTIONS = 256  # tiny actions in a step, to measure what an action takes
@@ -169,7 +171,7 @@ def _time_kernels(plan: Plan, busy: int, seed: int) -> tuple[list[dict[str, Any]
             if p.poll() is None:
                 p.kill()
             p.wait()
-    found: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    found: dict[tuple[str, int, bool], list[dict[str, Any]]] = defaultdict(list)
     memory = []
     for p, (out, err) in zip(workers, said, strict=True):
         if p.returncode:
@@ -177,7 +179,7 @@ def _time_kernels(plan: Plan, busy: int, seed: int) -> tuple[list[dict[str, Any]
         body = json.loads(out)
         memory.append(body["memory_bytes_per_s"])
         for row in body["rows"]:
-            found[row["kernel"], row["size"]].append(row)
+            found[row["kernel"], row["size"], row["small"]].append(row)
     return [{**same[0], "median_s": median(r["median_s"] for r in same)} for same in found.values()], median(memory)
 
 
@@ -194,21 +196,26 @@ def _fit(rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> tuple[dict[str, Ker
     """A fit for each kernel and number of busy cores, and every measured size beside its fit."""
     hashes, fits, kept = source_hashes(), dict[str, dict[int, Coefficients]](), []
     for busy, found in rows.items():
-        by_kernel: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in found:
-            by_kernel[row["kernel"]].append(row)
-        for name, same in by_kernel.items():
+        for name in dict.fromkeys(r["kernel"] for r in found):
             kernel = KERNELS[name]
             sizes = list(kernel.sizes())
-            terms = [kernel.terms(sizes[r["size"]].types, sizes[r["size"]].attrs) for r in same]
-            seconds = [r["median_s"] for r in same]
+            large, small = ([r for r in found if r["kernel"] == name and r["small"] is is_small] for is_small in (False, True))
+            terms = [kernel.terms(sizes[r["size"]].types, sizes[r["size"]].attrs) for r in large]
+            seconds = [r["median_s"] for r in large]
             f = fit(terms, seconds)
-            fits.setdefault(name, {})[busy] = f.record
-            for r, measured, residual in zip(same, seconds, f.residuals, strict=True):
+            fits.setdefault(name, {})[busy] = replace(f.record, small=_small(large, small))
+            for r, measured, residual in zip(large, seconds, f.residuals, strict=True):
                 call, _ = call_of(kernel, sizes[r["size"]])
                 what = " ".join(map(str, call.types)) + (f" {call.attrs.get('epilogue')}" if call.attrs.get("epilogue") else "")
                 kept.append(Row(kernel=name, busy=busy, what=what, measured_s=measured, fitted_s=measured * (1 + residual)))
     return {n: KernelFit(source_hash=hashes[n], busy=b) for n, b in fits.items()}, tuple(kept)
+
+
+def _small(large: Sequence[Mapping[str, Any]], small: Sequence[Mapping[str, Any]]) -> float:
+    """How much of its time a kernel takes when all that its step touches stays in the core's caches: the median over sizes."""
+    seconds = {r["size"]: r["median_s"] for r in large}
+    ratios = [r["median_s"] / seconds[r["size"]] for r in small if seconds[r["size"]] > SHORT]
+    return median(ratios) if ratios else 1.0
 
 
 # ----------------------------------------------------------------------------------------------- the link and the player

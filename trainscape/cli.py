@@ -1,9 +1,11 @@
 """The command line: the group, and the one place where errors become exit codes. Commands are imported when they are used."""
 
+import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
@@ -11,7 +13,7 @@ import click
 from graph.errors import nearest
 from trainscape.errors import TrainscapeError
 from trainscape.exit_codes import ExitCode, classify, error_document
-from trainscape.output import Output
+from trainscape.output import Output, StdoutLost
 
 _COMMANDS = {
     "check": "Check scenario files; report every mistake.",
@@ -67,8 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = cli.main(args, prog_name="trainscape", standalone_mode=False)
+        Output().flush()
         return int(code) if isinstance(code, int) else int(ExitCode.OK)
     except (Exception, KeyboardInterrupt) as e:
+        if arguments is None and classify(e) is ExitCode.INTERRUPTED:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # this process is about to end: more of them would only garble its words
         return int(_fail(e, args))
 
 
@@ -81,6 +86,12 @@ def _fail(error: BaseException, args: Sequence[str]) -> ExitCode:
         path = _save_traceback(error, args)
         document["traceback_file"] = path
         output.error(f"internal error: {type(error).__name__}: {error}\nThis is a defect of trainscape. Traceback: {path}")
+    elif isinstance(error, StdoutLost):
+        if not error.is_unread:
+            output.error(f"error: {error}")
+        return code
+    elif type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2
+        output.error(document["message"])
     elif isinstance(error, click.UsageError):
         if error.ctx is not None:
             output.error(error.ctx.get_usage())
@@ -92,7 +103,8 @@ def _fail(error: BaseException, args: Sequence[str]) -> ExitCode:
         output.error("interrupted")
     from trainscape.report.json_document import SCHEMA
 
-    output.emit({"schema": SCHEMA, "command": _command(args), "error": document})
+    with suppress(StdoutLost):  # the error itself has been told
+        output.emit({"schema": SCHEMA, "command": _command(args), "error": document})
     return code
 
 

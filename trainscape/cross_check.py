@@ -1,12 +1,14 @@
 """Rules between the settings of a scenario: what no single key can know. All of them are checked, none stops the others."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 from graph.record import record
 from hw.errors import HwError
 from trainscape.doctor import free_cores
 from trainscape.errors import MistakeKind
 from trainscape.expect import bound
+from trainscape.result_keys import LISTS
 from trainscape.scenario import DIGITS, IMAGES, DataName, Expectation, Scenario
 from trainscape.yaml_reader import Loc
 
@@ -24,14 +26,32 @@ class Finding:
 class Findings:
     """Everything that was found."""
 
-    findings: tuple[Finding, ...]
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def cross_check(scenario: Scenario) -> Findings:
-    """Check a scenario against the rules between its keys."""
-    rules = (_model, _batch, _devices, _data, _expect)
-    return Findings(findings=tuple(f for rule in rules for f in rule(scenario)), warnings=tuple(_warnings(scenario)))
+def cross_check(scenario: Scenario, data_folder: Path | None = None, doubtful: Collection[Loc] = ()) -> Findings:
+    """Check a scenario against the rules between its keys.
+
+    Parameters
+    ----------
+    scenario : to check.
+    data_folder : where its data folder is, seen from here.
+    doubtful : keys that are not what the user meant: no rule that looks at one of them is applied.
+    """
+
+    def can_tell(keys: Collection[Loc]) -> bool:
+        return not any(a[: len(b)] == b[: len(a)] for a in doubtful for b in keys)
+
+    found = [f for rule, keys in _RULES.items() if can_tell(keys) for f in rule(scenario)]
+    warnings = list(_warnings(scenario))
+    if data_folder is not None and can_tell(_DATA) and not data_folder.is_dir():
+        message = f"there is no folder {data_folder}"
+        if scenario.system.name == "host":
+            found.append(Finding(path=("run", "data", "folder"), message=message))
+        else:  # a prediction for another place needs no data here
+            warnings.append(f"run.data.folder: {message}")
+    return Findings(findings=tuple(found), warnings=tuple(warnings))
 
 
 def _model(s: Scenario) -> Iterator[Finding]:
@@ -105,6 +125,8 @@ def _expect(s: Scenario) -> Iterator[Finding]:
 
 
 def _expectation(key: str, e: Expectation) -> Iterator[Finding]:
+    if key in LISTS:
+        yield Finding(path=("expect", key), message=f"the result is a list; name an item: {key}.0")
     if e.value is None and e.at_least is None and e.at_most is None:
         yield Finding(path=("expect", key), message="give value and tolerance, at_least or at_most")
     if (e.value is None) != (e.tolerance is None):
@@ -118,6 +140,17 @@ def _expectation(key: str, e: Expectation) -> Iterator[Finding]:
             bound(key, given)
         except HwError as why:
             yield Finding(path=("expect", key, name), message=str(why))
+
+
+_DATA: tuple[Loc, ...] = (("model", "input"), ("model", "classes"), ("run", "data"), ("run", "held_out"))
+_RULES: dict[Callable[[Scenario], Iterator[Finding]], tuple[Loc, ...]] = {
+    _model: (("model",), ("seed",)),
+    _batch: (("model", "batch"), ("parallel", "ranks"), ("parallel", "micro_batches")),
+    _devices: (("system",), ("parallel", "ranks")),
+    _data: _DATA,
+    _expect: (),  # a doubtful expectation is not there any more
+}
+"""Rule -> the keys that it looks at."""
 
 
 def _warnings(s: Scenario) -> Iterator[str]:

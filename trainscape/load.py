@@ -1,6 +1,8 @@
 """From files and overrides to a `Scenario`: every mistake at once, each with file, line and column, or with its override."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -10,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 
 from graph.errors import nearest
 from graph.record import record
-from trainscape.cross_check import cross_check
+from trainscape.cross_check import Findings, cross_check
 from trainscape.errors import Mistake, ScenarioError
 from trainscape.overrides import apply
 from trainscape.places import Places
 from trainscape.scenario import Scenario
-from trainscape.yaml_reader import Document, Loc, Position, read_bytes, read_text
+from trainscape.yaml_reader import MAX_BYTES, Document, Loc, Position, read_bytes, read_text
 
 
 @record
@@ -36,8 +38,12 @@ class Loaded:
     @property
     def data_folder(self) -> Path | None:
         """Folder of the data set's files: relative to the scenario file."""
-        folder = self.scenario.data.folder
-        return None if folder is None else Path(self.file).parent / Path(folder).expanduser()
+        return _data_folder(self.file, self.scenario)
+
+
+def _data_folder(file: str, scenario: Scenario) -> Path | None:
+    folder = scenario.data.folder
+    return None if folder is None else Path(file).parent / Path(folder).expanduser()
 
 
 def load(file: str, overrides: Sequence[str] = (), seed: int | None = None) -> Loaded:
@@ -54,7 +60,8 @@ def load(file: str, overrides: Sequence[str] = (), seed: int | None = None) -> L
     ScenarioError : with all mistakes of the file and of the overrides.
     """
     try:
-        raw = Path(file).read_bytes()
+        with Path(file).open("rb") as f:
+            raw = f.read(MAX_BYTES + 1)  # enough to see that there is too much, also of a device that never ends
     except OSError as e:
         raise ScenarioError([Mistake(place=file, path="", message=f"cannot be read: {e.strerror or e}")]) from None
     return check(read_bytes(raw, file), overrides, seed)
@@ -79,18 +86,58 @@ def check(doc: Document, overrides: Sequence[str] = (), seed: int | None = None)
         doc.data["seed"] = seed
         places.overrides[("seed",)] = "--seed"
     scenario: Scenario | None = None
-    warnings: tuple[str, ...] = ()
     try:
         scenario = Scenario.model_validate(doc.data)
+        found = cross_check(scenario, _data_folder(doc.file, scenario))
     except ValidationError as e:
-        mistakes += [_explain(places, error) for error in e.errors()]
-    else:
-        found = cross_check(scenario)
-        warnings = found.warnings
-        mistakes += [places.mistake(f.path, f.message, kind=f.kind) for f in found.findings]
+        errors = e.errors()
+        mistakes += [_explain(places, error) for error in errors]
+        found = _cross_check_rest(doc, errors)
+    mistakes += [places.mistake(f.path, f.message, kind=f.kind) for f in found.findings]
     if mistakes or scenario is None:
         raise ScenarioError(_in_order(mistakes))
-    return Loaded(file=doc.file, scenario=scenario, warnings=warnings)
+    return Loaded(file=doc.file, scenario=scenario, warnings=found.warnings)
+
+
+def _cross_check_rest(doc: Document, errors: Iterable[Mapping[str, Any]]) -> Findings:
+    """What the rules between keys find in a scenario with mistakes, as far as they look at none of the keys with mistakes."""
+    data = deepcopy(doc.data)
+    doubtful = {path for error in errors for path in _doubtful(error)}
+    for path in doubtful:
+        _remove(data, path)
+    data.setdefault("name", "unnamed")
+    data.setdefault("model", {}).setdefault("name", "mlp")
+    try:
+        scenario = Scenario.model_validate(data)
+    except ValidationError:
+        return Findings()
+    return cross_check(scenario, _data_folder(doc.file, scenario), doubtful)
+
+
+_REQUIRED = (("name",), ("model",), ("model", "name"))
+"""Keys without a default for which something can stand in."""
+
+
+def _doubtful(error: Mapping[str, Any]) -> list[Loc]:
+    """The keys whose value an error leaves open: its own, and for an unknown key the known one that was probably meant."""
+    path: Loc = tuple(error["loc"])
+    if path[:1] == ("expect",):
+        return [path[:2]]
+    if error["type"] == "extra_forbidden":
+        return [path, *((*path[:-1], known) for known in get_close_matches(str(path[-1]), _keys(path[:-1]), n=1))]
+    return [path[:-1] if error["type"] == "missing" and path not in _REQUIRED else path]
+
+
+def _remove(data: Any, path: Loc) -> None:
+    """Take away what stands at a path or, where the path leads into something that has no keys, that."""
+    for i, part in enumerate(path):
+        inside = data.get(part) if isinstance(data, dict) else None
+        if i == len(path) - 1 or (inside is not None and not isinstance(inside, dict)):
+            data.pop(part, None)
+            return
+        if inside is None:
+            return
+        data = inside
 
 
 def _in_order(mistakes: Sequence[Mistake]) -> list[Mistake]:
@@ -155,6 +202,8 @@ def _explain(places: Places, error: Mapping[str, Any]) -> Mistake:
         return places.mistake(path, f"must be {' or '.join(names)}, got {shown(got)}{_near(got, names)}")
     if kind == "value_error":
         return places.mistake(path, str(context["error"]))
+    if kind == "string_too_long":
+        return places.mistake(path, f"must have at most {context['max_length']} characters, not {len(str(got))}")
     if kind == "string_too_short":
         return places.mistake(path, "must not be empty")
     return places.mistake(path, f"{error['msg']}, got {shown(got)}")

@@ -1,16 +1,31 @@
 """Where a command writes: results on stdout, all else on stderr; with ``--json`` one document on stdout and nothing besides."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
+from trainscape.errors import TrainscapeError
 from trainscape.report.json_document import dumps
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
+
+
+class StdoutLost(TrainscapeError):
+    """What a command has found cannot be written to stdout.
+
+    Parameters
+    ----------
+    why : what the system said.
+    """
+
+    def __init__(self, why: OSError) -> None:
+        self.is_unread = isinstance(why, BrokenPipeError)  # as by ``| head``: nobody wants to know more
+        super().__init__(f"stdout cannot be written: {why.strerror or why}")
 
 
 class Output:
@@ -50,7 +65,8 @@ class Output:
     def show(self, what: "RenderableType") -> None:
         """A result for people: text, or a table."""
         if not (self.as_json and self.verbosity < 0):
-            self._results.print(what, markup=False, highlight=False, soft_wrap=isinstance(what, str))
+            with self._writing():
+                self._results.print(what, markup=False, highlight=False, soft_wrap=isinstance(what, str))
 
     def note(self, text: str) -> None:
         """What is going on."""
@@ -80,8 +96,29 @@ class Output:
         if self._has_document:
             raise RuntimeError("a command writes one JSON document, and this is the second")
         self._has_document = True
-        self.stdout.write(dumps(document))
-        self.stdout.flush()
+        self.write(dumps(document))
+
+    def write(self, text: str) -> None:
+        """Text on stdout as it is, for other programs; raises `StdoutLost`."""
+        with self._writing():
+            self.stdout.write(text)
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand over what was written to stdout; raises `StdoutLost`."""
+        with self._writing():
+            self.stdout.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            with suppress(OSError):  # else the interpreter tries once more when it ends, and complains
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stdout.fileno())
+                os.close(nowhere)
+            raise StdoutLost(e) from e
 
     @contextmanager
     def progress(self) -> Iterator["Progress"]:

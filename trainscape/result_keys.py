@@ -18,6 +18,9 @@ KEYS: frozenset[str] = frozenset(
 )
 """Every key that an expectation may name; a list item is named by its index at the end."""
 
+LISTS = frozenset({"predicted.step_interval_s", "predicted.memory_peak_bytes", "measured.memory_peak_bytes"})
+"""Those that hold lists."""
+
 
 def without_index(key: str) -> str:
     """The key less a trailing index: ``predicted.memory_peak_bytes.0`` names an item of a list."""

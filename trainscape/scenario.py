@@ -223,7 +223,9 @@ class Expectation(Part):
 class Scenario(Part):
     """A scenario: a model on a system, how it is shared out, and what is run."""
 
-    name: Annotated[str, AfterValidator(_folder_name)] = Field(description="also the name of the run's folder")
+    name: Annotated[str, Field(max_length=100), AfterValidator(_folder_name)] = Field(
+        description="also the name of the run's folder"
+    )
     seed: int = Field(default=1, ge=0, lt=2**63, description="root of every random number")
     model: ModelPart
     system: SystemPart = SystemPart()

@@ -80,7 +80,7 @@ def read_bytes(raw: bytes, file: str) -> Document:
     ScenarioError : it is too large, or no UTF-8.
     """
     if len(raw) > MAX_BYTES:
-        raise ScenarioError([Mistake(place=file, path="", message=f"{len(raw)} bytes; a scenario has at most {MAX_BYTES}")])
+        raise ScenarioError([Mistake(place=file, path="", message=f"too large; a scenario has at most {MAX_BYTES} bytes")])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:

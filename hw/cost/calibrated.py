@@ -98,11 +98,11 @@ class CalibratedModel:
             raise HwError(f"kernel {kernel!r} is not in the calibration profile of {self.profile.created}; {AGAIN}")
         return self.profile.kernels[kernel].at(busy)
 
-    def seconds(self, call: Call, *, busy: int = 1) -> float:
-        """Seconds of a call; `busy` above what was measured is taken as the most that was."""
+    def seconds(self, call: Call, *, busy: int = 1, touched: int | None = None) -> float:
+        """Seconds of a call; `busy` above what was measured is taken as the most that was. `touched` by the step, in bytes."""
         found = self._coefficients(call.kernel, busy)
         try:
-            return predict(KERNELS[call.kernel].terms(call.types, call.attrs), found.seconds_per)
+            return predict(KERNELS[call.kernel].terms(call.types, call.attrs), found.of_step(touched))
         except HwError as e:
             raise HwError(f"kernel {call.kernel!r}: {e}") from None
 

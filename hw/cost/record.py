@@ -17,8 +17,8 @@ class CostModel(Protocol):
         """Its name in the registry; predictions say it."""
         ...
 
-    def seconds(self, call: Call, *, busy: int = 1) -> float:
-        """Seconds of a call while `busy` devices of the same memory compute."""
+    def seconds(self, call: Call, *, busy: int = 1, touched: int | None = None) -> float:
+        """Seconds of a call while `busy` devices share a memory, in a step that touches `touched` bytes (None: many)."""
         ...
 
     def spread(self, call: Call) -> float:

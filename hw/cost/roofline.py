@@ -182,7 +182,7 @@ class RooflineModel:
         self.device = device
         self._seen: dict[tuple[object, ...], float] = {}
 
-    def seconds(self, call: Call, *, busy: int = 1) -> float:
+    def seconds(self, call: Call, *, busy: int = 1, touched: int | None = None) -> float:
         """Seconds of a call. Devices have memory of their own, so it does not matter how many are busy."""
         key = (call.kernel, call.types, tuple(sorted(call.attrs.items())), call.work)
         if key not in self._seen:

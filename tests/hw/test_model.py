@@ -73,7 +73,7 @@ class Uncertain:
     def draw(self):
         self.errors, self.shared = {}, 1 + self.rng.normal(0, self.common_spread)
 
-    def seconds(self, call, *, busy=1):
+    def seconds(self, call, *, busy=1, touched=None):
         error = self.errors.setdefault(call.kernel, self.rng.normal(0, self.spread(call))) if self.rng else 0.0
         return (call.work.nbytes + 64) * 1e-9 * (1 + error) * self.shared
 

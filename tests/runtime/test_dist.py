@@ -290,7 +290,7 @@ def test_a_run_ends_when_its_time_is_over_even_if_no_step_does(monkeypatch: pyte
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_available_bytes", lambda: 1 << 20)
+    monkeypatch.setattr("runtime.dist.prepare._available_bytes", lambda: 1 << 20)
     monkeypatch.setattr(launch, "_Watch", None)
     said = r"2 workers need [\d,]+ bytes of memory, this computer has 1,048,576 free: [\d,]+ too few"
     with pytest.raises(DoesNotFit, match=said):
@@ -322,7 +322,7 @@ def test_what_goes_wrong_in_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) ->
     missing = Job.from_json(_with(job(ranks=2), source={"name": "idx", "path": "", "held_out": 0.2}))
     with pytest.raises(DataError, match="needs the folder that holds its files"):
         run(missing)
-    monkeypatch.setattr("runtime.dist.launch.load_for", lambda lowered, job: None)
+    monkeypatch.setattr("runtime.dist.prepare.load_for", lambda lowered, job: None)
     with pytest.raises(DistributedFailure, match=r"worker . failed after step 0: data source 'idx' needs the folder"):
         run(missing)
 

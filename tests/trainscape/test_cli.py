@@ -1,6 +1,7 @@
 """The command line: commands, options, exit codes, one JSON document on stdout, nothing heavy imported."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -145,6 +146,12 @@ class TestUsage:
         as_json = cli(*arguments, "--json")
         assert (as_json.code, as_json.document["error"]["code"], as_json.document["error"]["kind"]) == (2, 2, "usage")
 
+    @pytest.mark.parametrize("group", ["", "hw"])
+    def test_without_a_command_there_is_help(self, group: str, cli: Any) -> None:
+        found = cli(*group.split())
+        assert (found.code, found.out) == (ExitCode.USAGE, "")
+        assert found.err.startswith(f"Usage: trainscape {group}".rstrip()) and "error:" not in found.err
+
     def test_options_without_effect_are_said_so(self, cli: Any) -> None:
         found = cli("model", "list", "--seed", 3)
         assert found.code == 0
@@ -230,6 +237,26 @@ class TestErrors:
         assert found.code == 130
         assert found.document["error"]["checkpoint"] == "c.npz"
         assert "stopped after step 3; resume from c.npz" in found.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["model", "list"], ["model", "list", "--json"], ["schema"], ["check", "no.yaml", "--json"]]
+)
+@pytest.mark.parametrize("place", ["full", "closed"])
+def test_a_lost_stdout_is_no_defect(arguments: list[str], place: str) -> None:
+    command = [sys.executable, "-m", "trainscape", *arguments]
+    if place == "full":
+        with Path("/dev/full").open("w") as full:
+            found = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        found = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        os.close(writer)
+    assert found.returncode == ExitCode.INTERNAL
+    assert "Traceback" not in found.stderr and "defect" not in found.stderr and "ignored" not in found.stderr
+    if place == "full":
+        assert "stdout cannot be written: No space left on device" in found.stderr
 
 
 class TestLists:

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from trainscape.report.run_folder import MARKER, RunFolder
 from trainscape.report.tables import comparison, comparison_table, markdown_table, nbytes, percent, prediction_rows, seconds
 from trainscape.scenario import Activation
 
+ROOT = Path(__file__).parents[2]
 DOCUMENT = {
     "predicted": {
         "step_s": 1.0e-3,

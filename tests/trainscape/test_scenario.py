@@ -50,7 +50,7 @@ def test_it_is_frozen_and_compares_by_value() -> None:
 
 
 def test_settings_read_back_as_the_same_scenario() -> None:
-    s = scenario("parallel.bucket=1.5 MB", "run.timeout=250 ms", "run.data={name: mnist, folder: x}", "model.input=mnist")
+    s = scenario("parallel.bucket=1.5 MB", "run.timeout=250 ms", "run.data={name: mnist, folder: .}", "model.input=mnist")
     assert s.settings()["parallel"]["bucket"] == "1.5 MB"
     assert load_text(json.dumps(s.settings()), "again").scenario == s
 
@@ -135,7 +135,8 @@ def test_a_file_that_cannot_be_read(tmp_path: pytest.TempPathFactory) -> None:
 
 
 def test_data_folders_are_seen_from_the_scenario_file() -> None:
-    text = "name: x\nmodel: {name: lenet, input: mnist}\nrun: {data: {name: mnist, folder: data/mnist}}\n"
+    run = "run: {data: {name: mnist, folder: data/mnist}}"
+    text = f"name: x\nmodel: {{name: lenet, input: mnist}}\nsystem: {{name: dgx1-v100}}\n{run}\n"
     assert str(load_text(text, "some/where/s.yaml").data_folder) == "some/where/data/mnist"
 
 

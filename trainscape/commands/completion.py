@@ -28,6 +28,6 @@ def command(options: Options, shell: str) -> int:
     if options.output.as_json:
         options.output.emit(result(options.command, shell=shell, script=text, install=_HOW[shell]))
     else:
-        options.output.stdout.write(text)
+        options.output.write(text)
         options.output.detail(_HOW[shell])
     return 0

@@ -17,5 +17,5 @@ def command(options: Options) -> int:
     if options.output.as_json:
         options.output.emit(schema())
     else:
-        options.output.stdout.write(schema_text())
+        options.output.write(schema_text())
     return 0

@@ -37,7 +37,7 @@ def command(options: Options, files: tuple[str, ...], resume: str | None) -> int
 
 
 def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, Any]:
-    from runtime.dist.launch import check
+    from runtime.dist.prepare import check
     from trainscape.build import Built
     from trainscape.report.run_folder import RunFolder
     from trainscape.results import enforce, require_host, with_expectations

@@ -105,7 +105,9 @@ def _locked(path: Path, *, make: bool = False) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            raise RunFolderError(f"{path} is in use: another run is writing into it; wait for its end or choose another --out") from None
+            raise RunFolderError(
+                f"{path} is in use: another run is writing into it; wait for its end or choose another --out"
+            ) from None
         except OSError:
             return lock  # a file system without locks: as good as it gets
         try:
