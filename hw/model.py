@@ -4,6 +4,7 @@ It answers `sim.model.SystemModel` without knowing it: kernels through a cost mo
 the arena. Ranks take the devices in the order of the best ring. Answers do not depend on when they are asked, so they are kept.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -194,12 +195,11 @@ class PlacedModel:
         added.
         """
         by_kernel: dict[str, tuple[float, float]] = {}
-        total = 0.0
+        total = shared = 0.0
         for calls in self.lowered[rank.role].segments.values():
             for c in calls:
                 t = self.call_seconds(c)
                 seconds, _ = by_kernel.get(c.kernel, (0.0, 0.0))
                 by_kernel[c.kernel] = seconds + t, self.cost.spread(c)
-                total += t
-        own = sum((t * s / total) ** 2 for t, s in by_kernel.values()) if total else 0.0
-        return float((own + self.cost.common_spread**2) ** 0.5)
+                total, shared = total + t, shared + t * self.cost.shared_spread(c)
+        return math.hypot(shared, *(t * s for t, s in by_kernel.values())) / total if total else 0.0

@@ -18,7 +18,7 @@ from trainscape.report.json_document import result
 from trainscape.report.publication import publish
 from trainscape.report.run import Run
 from trainscape.report.run_folder import RunFolder
-from trainscape.report.tables import comparison_table, percent, plain_table, seconds, share
+from trainscape.report.tables import COST_MODELS, comparison_table, percent, plain_table, seconds, share
 from trainscape.results import prediction_run, validation_run
 
 SCENARIO = """
@@ -74,6 +74,7 @@ def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = 
     runs.append(_predict(elsewhere))
     document = _document(here[0], runs, folder)
     output.show(_table(runs))
+    output.show(f"The GPUs are priced by {COST_MODELS['roofline']}.\n")
     for run in runs:
         if "measured" in run.document:
             output.show(comparison_table(run.document, run.title))

@@ -4,6 +4,7 @@ The fit minimises the relative error, not the absolute one, so that small kernel
 is negative (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23: non-negative least squares).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -110,10 +111,11 @@ class CalibratedModel:
         """Relative error to expect of `seconds`, from the residuals of the fit with one core busy."""
         return self._coefficients(call.kernel, 1).spread
 
-    @property
-    def common_spread(self) -> float:
-        """How much the host's speed changed from one moment of the calibration to another."""
-        return self.profile.repeat
+    def shared_spread(self, call: Call) -> float:
+        """What all kernels share: the host's speed changes from one moment to another, and a step finds its caches in a state
+        somewhere between the two that were calibrated, half of whose distance counts as one standard deviation.
+        """
+        return math.hypot(self.profile.repeat, (1 - self._coefficients(call.kernel, 1).small) / 2)
 
 
 def calibrated_model(device: Device, profile: Profile | None) -> CalibratedModel:

@@ -25,9 +25,8 @@ class CostModel(Protocol):
         """Relative standard deviation to expect of `seconds`, of this kernel alone."""
         ...
 
-    @property
-    def common_spread(self) -> float:
-        """Relative standard deviation that all kernels share: the device is slower or faster than the model says."""
+    def shared_spread(self, call: Call) -> float:
+        """Relative standard deviation that it shares with all other kernels: the device is slower or faster than the model says."""
         ...
 
 

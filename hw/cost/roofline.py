@@ -193,8 +193,7 @@ class RooflineModel:
         """Relative standard deviation to expect of `seconds`, of this kernel alone."""
         return SPREAD
 
-    @property
-    def common_spread(self) -> float:
+    def shared_spread(self, call: Call) -> float:
         """What all kernels share: clock, power limit, and how good the libraries are that a data sheet says nothing of."""
         return COMMON_SPREAD
 

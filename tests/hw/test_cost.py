@@ -58,11 +58,11 @@ def test_a_cost_model_prices_every_kernel_of_its_devices(name: str) -> None:
         except HwError:  # it has no device of this kind
             continue
         assert model.name == name
-        assert 0 <= model.common_spread < 1
         if name == cost_model(device, profile).name:  # the one that is taken for this device must know all its kernels
             for kernel in (k for k in KERNELS.values() if k.platform is device.platform):
                 for call in calls(kernel):
                     assert 0 < model.seconds(call) < 1, call
+                    assert 0 <= model.spread(call) < 1 and 0 <= model.shared_spread(call) < 1
                     assert model.seconds(call, busy=2) >= model.seconds(call)
                     assert math.isfinite(model.spread(call)) and model.spread(call) >= 0
                     priced += 1

@@ -65,17 +65,19 @@ class Uncertain:
     """Every kernel takes what its call reads, with an error of its own and one that all share."""
 
     name = "uncertain"
-    common_spread = 0.04
 
     def __init__(self, rng):
         self.rng, self.errors, self.shared = rng, {}, 1.0
 
     def draw(self):
-        self.errors, self.shared = {}, 1 + self.rng.normal(0, self.common_spread)
+        self.errors, self.shared = {}, 1 + self.rng.normal(0, 0.04)
 
     def seconds(self, call, *, busy=1, touched=None):
         error = self.errors.setdefault(call.kernel, self.rng.normal(0, self.spread(call))) if self.rng else 0.0
         return (call.work.nbytes + 64) * 1e-9 * (1 + error) * self.shared
+
+    def shared_spread(self, call):
+        return 0.04
 
     def spread(self, call):
         return 0.03 + 0.02 * (len(call.kernel) % 5)
