@@ -26,7 +26,7 @@ class CostModel(Protocol):
         ...
 
     def shared_spread(self, call: Call) -> float:
-        """Relative standard deviation that it shares with all other kernels: the device is slower or faster than the model says."""
+        """Relative standard deviation that it shares with all others: the device is slower or faster than the model says."""
         ...
 
 
