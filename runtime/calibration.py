@@ -24,7 +24,7 @@ from graph.tensor_type import DType, TensorType
 from hw.kernels.record import KERNELS, Call, KernelRecord
 from runtime.kernels.table import address, block, load_families
 from runtime.measure import memory_bytes_per_second
-from runtime.native import SYSTEM, call, native, now_ns, peek, poke
+from runtime.native import SYSTEM, call, die_with_parent, native, now_ns, peek, poke
 
 CHAIN_NBYTES = 1 << 20  # least footprint of a chain: what a step of a net touches that does not stay in a core's own caches
 SMALL_NBYTES = 192 << 10  # and of one that does stay there
@@ -229,6 +229,7 @@ def measure(bound: Sequence[Chain], *, seconds: float) -> Iterator[dict[str, Any
 
 def main() -> int:
     """Read ``{"kernels", "seconds", "seed", "cpu"}``, say ``ready``, wait, print ``{"memory_bytes_per_s", "rows"}``."""
+    die_with_parent()
     job = json.loads(sys.stdin.readline())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {job["cpu"]})

@@ -5,6 +5,7 @@ Everything here works on plain integers (addresses), so that compiled code is th
 """
 
 import ctypes
+import signal
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -202,6 +203,11 @@ def read_word(address: int) -> int:
 def write_word(address: int, value: int) -> None:
     """`store`, for the interpreter."""
     store(address, value)
+
+
+def die_with_parent() -> None:
+    """End this process when its parent ends, however that happens (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 class System:

@@ -49,7 +49,7 @@ PACKAGES = ("numpy", "numba", "llvmlite", "simpy")
 
 
 @record
-class Plan:
+class Effort:
     """What is measured, and for how long.
 
     Parameters
@@ -85,14 +85,14 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, i
             call(what)
 
     cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else tuple(range(os.cpu_count() or 1))
-    plan = Plan(seconds=QUICK_SECONDS if quick else FULL_SECONDS, cores=cores, kernels=_kernels(only))
+    effort = Effort(seconds=QUICK_SECONDS if quick else FULL_SECONDS, cores=cores, kernels=_kernels(only))
     compile_all(instruments=instruments)
     levels = [n for n in (1, 2) if n <= len(cores)]
     rows: dict[int, list[dict[str, Any]]] = {}
     memory: dict[int, float] = {}
     for busy in levels:
         say(f"timing kernels, {busy} core{'s' if busy > 1 else ''} busy")
-        rows[busy], memory[busy] = _time_kernels(plan, busy, seed)
+        rows[busy], memory[busy] = _time_kernels(effort, busy, seed)
     say("timing the shared-memory link and the probes")
     alone = _exchange(1, ())
     together = [_exchange(len(levels), LINK_SIZES if len(levels) > 1 else ()) for _ in range(LINK_RUNS)]
@@ -149,21 +149,21 @@ def _versions() -> Mapping[str, str]:
 # ------------------------------------------------------------------------------------------------------------- kernels
 
 
-def _time_kernels(plan: Plan, busy: int, seed: int) -> tuple[list[dict[str, Any]], float]:
+def _time_kernels(effort: Effort, busy: int, seed: int) -> tuple[list[dict[str, Any]], float]:
     """(rows, memory bandwidth of a core) of `runtime.calibration`: medians over the busy processes, which begin together."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runtime.calibration import main; sys.exit(main())"
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     workers = [subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) for _ in range(busy)]
     try:
         for k, p in enumerate(workers):
-            job = {"kernels": plan.kernels, "seconds": plan.seconds, "seed": seed + 7 * k, "cpu": plan.cores[k]}
+            job = {"kernels": effort.kernels, "seconds": effort.seconds, "seed": seed + 7 * k, "cpu": effort.cores[k]}
             _tell(p, json.dumps(job))
         for p in workers:
             if p.stdout is None or p.stdout.readline().strip() != "ready":
                 raise TrainscapeError(f"a process that times kernels did not start: {p.communicate()[1].strip()[-1500:]}")
         for p in workers:
             _tell(p, "go")
-        said = [p.communicate(timeout=60 + 4 * plan.seconds) for p in workers]
+        said = [p.communicate(timeout=60 + 4 * effort.seconds) for p in workers]
     except subprocess.TimeoutExpired:
         raise TrainscapeError("a process that times kernels did not end; is the machine overloaded?") from None
     finally:

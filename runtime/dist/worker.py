@@ -30,9 +30,9 @@ from runtime.errors import InvalidJob, RunError, StepFailed
 from runtime.executor import FOREVER, Executor, data_layout
 from runtime.job import Job, build
 from runtime.measure import Memory, Probes, anonymous_bytes
+from runtime.native import die_with_parent
 from runtime.scheduler import Outcome, Word, barrier, meetings
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 ABORTED_CODE, FAILED_CODE = 3, 1
 _MEETINGS = 400  # in a row, for the probe of the way from core to core
 
@@ -40,7 +40,7 @@ _MEETINGS = 400  # in a row, for the probe of the way from core to core
 def main() -> None:
     """Entry point."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     line = sys.stdin.buffer.readline()
     if not line:
         os._exit(FAILED_CODE)
