@@ -33,11 +33,13 @@ class Coefficients:
     seconds_per : term -> seconds for one of it, in a step that touches `LARGE` bytes or more.
     small : factor on all of them in a step that touches `SMALL` bytes or less, which stay in the core's own caches.
     residuals : fitted / measured - 1, one for each measured size.
+    unseen : likewise, but each size priced by a fit that has not seen it: what to expect of sizes that were not measured.
     """
 
     seconds_per: Mapping[str, float]
     small: float = 1.0
     residuals: tuple[float, ...] = ()
+    unseen: tuple[float, ...] = ()
 
     def of_step(self, nbytes: int | None) -> dict[str, float]:
         """Term -> seconds for one of it, in a step that touches so many bytes; None: many. Between the two, by its logarithm."""
@@ -48,7 +50,16 @@ class Coefficients:
 
     @property
     def spread(self) -> float:
-        """Root mean square of the residuals: the relative error to expect of one kernel."""
+        """Relative standard deviation to expect of a size that was not measured: 68 % of the errors keep within it.
+
+        It is not their root mean square, which a few calls of some nanoseconds would rule.
+        """
+        errors = sorted(map(abs, self.unseen or self.residuals))
+        return errors[min(math.ceil(0.68 * len(errors)), len(errors)) - 1] if errors else 0.0
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the residuals."""
         return math.sqrt(sum(r * r for r in self.residuals) / len(self.residuals)) if self.residuals else 0.0
 
 
@@ -234,8 +245,8 @@ def _link(found: Mapping[str, Any]) -> LinkFit:
 
 def _coefficients(found: Mapping[str, Any]) -> Coefficients:
     per = {term: _typed(f"seconds per {term}", v, float) for term, v in found["seconds_per"].items()}
-    residuals = tuple(_finite(r) for r in found["residuals"])
-    return Coefficients(seconds_per=per, small=_rate(found["small"]), residuals=residuals)
+    residuals, unseen = (tuple(_finite(r) for r in found[k]) for k in ("residuals", "unseen"))
+    return Coefficients(seconds_per=per, small=_rate(found["small"]), residuals=residuals, unseen=unseen)
 
 
 def _finite(value: Any) -> float:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graph.record import record
 from hw.device import Device
@@ -24,17 +25,19 @@ class Fit:
     ----------
     coefficients : term -> seconds for one of it, never negative.
     residuals : fitted / measured - 1 of each row.
+    unseen : likewise, each row priced by the fit of all others.
     terms : names, in the order of first appearance.
     """
 
     coefficients: Mapping[str, float]
     residuals: tuple[float, ...]
+    unseen: tuple[float, ...]
     terms: tuple[str, ...]
 
     @property
     def record(self) -> Coefficients:
         """As a profile keeps it."""
-        return Coefficients(seconds_per=self.coefficients, residuals=self.residuals)
+        return Coefficients(seconds_per=self.coefficients, residuals=self.residuals, unseen=self.unseen)
 
 
 def fit(rows: Sequence[Mapping[str, float]], seconds: Sequence[float]) -> Fit:
@@ -57,20 +60,29 @@ def fit(rows: Sequence[Mapping[str, float]], seconds: Sequence[float]) -> Fit:
     t = np.array(seconds, dtype=float)
     if not (np.isfinite(a).all() and (a >= 0).all() and np.isfinite(t).all() and (t > 0).all()):
         raise HwError("a fit needs counts that are not negative and times above 0, all finite")
-    from scipy.optimize import nnls
-
     relative = a / t[:, None]
-    scale = np.linalg.norm(relative, axis=0)
-    used = scale > 0
-    solution = np.zeros(len(terms))
-    if used.any():
-        solution[used] = nnls(relative[:, used] / scale[used], np.ones(len(t)))[0] / scale[used]
-    residuals = a @ solution / t - 1.0
+    solution = _solve(relative)
+    residuals = relative @ solution - 1.0
+    others = [np.arange(len(t)) != k for k in range(len(t))]
+    unseen = [relative[k] @ _solve(relative[keep]) - 1.0 for k, keep in enumerate(others)] if len(t) > 1 else []
     return Fit(
         coefficients={n: float(c) for n, c in zip(terms, solution, strict=True)},
         residuals=tuple(float(r) for r in residuals),
+        unseen=tuple(float(r) for r in unseen),
         terms=terms,
     )
+
+
+def _solve(relative: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Non-negative coefficients for which every row of counts per second comes nearest to 1; 0 for a term that no row has."""
+    from scipy.optimize import nnls
+
+    scale = np.linalg.norm(relative, axis=0)
+    used = scale > 0
+    solution = np.zeros(relative.shape[1])
+    if used.any():
+        solution[used] = nnls(relative[:, used] / scale[used], np.ones(len(relative)))[0] / scale[used]
+    return solution
 
 
 def predict(terms: Mapping[str, float], coefficients: Mapping[str, float]) -> float:

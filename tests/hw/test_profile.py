@@ -24,7 +24,19 @@ from hw.cost.calibrated import CalibratedModel, fit, predict
 from hw.errors import DoesNotFit, HwError, StaleProfile
 from hw.kernels.record import Call, KernelRecord, Platform
 from hw.link import DrivenBy
-from hw.profile import Coefficients, KernelFit, LinkFit, Probes, Profile, Row, default_path, load_profile, save_profile
+from hw.profile import (
+    LARGE,
+    SMALL,
+    Coefficients,
+    KernelFit,
+    LinkFit,
+    Probes,
+    Profile,
+    Row,
+    default_path,
+    load_profile,
+    save_profile,
+)
 from hw.topology import Topology
 
 COEFFICIENT = st.floats(1e-12, 1e-6)
@@ -250,7 +262,24 @@ def test_calibrated_model() -> None:
     assert model.name == "calibrated"
     assert model.seconds(call("cpu.relu", 1000)) == pytest.approx(3e-6)
     assert model.seconds(call("cpu.relu", 1000), busy=2) == model.seconds(call("cpu.relu", 1000), busy=5) == pytest.approx(5e-6)
-    assert model.spread(call("cpu.relu", 1000)) == pytest.approx(math.sqrt((0.03**2 + 0.04**2) / 2))
+    assert model.spread(call("cpu.relu", 1000)) == 0.04  # 68 % of the two errors keep within the greater
+
+
+def test_a_fit_says_how_wrong_it_is_where_it_has_not_looked() -> None:
+    """Each row is priced by the fit of all others: exact where one line holds them all, wrong where one stands apart."""
+    rows = [{"call": 1.0, "bytes": float(n)} for n in (10, 100, 1000, 3000)]
+    straight = fit(rows, [1e-6 + r["bytes"] * 1e-9 for r in rows])
+    assert straight.unseen == pytest.approx([0.0] * 4, abs=1e-9)
+    bent = fit(rows, [1e-6 + r["bytes"] * 1e-9 * (2 if r["bytes"] == 3000 else 1) for r in rows])
+    assert bent.unseen[3] == pytest.approx(4e-6 / 7e-6 - 1, abs=1e-9)
+    assert abs(bent.unseen[3]) > abs(bent.residuals[3])
+
+
+def test_a_step_in_the_cache_takes_its_fraction() -> None:
+    """Below `SMALL` the factor holds, beyond `LARGE` it is 1, between them it changes with the logarithm."""
+    c = Coefficients(seconds_per={"call": 2.0}, small=0.5)
+    assert [c.of_step(n)["call"] for n in (None, 2 * LARGE, LARGE, SMALL, 1, 0)] == [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]
+    assert c.of_step(round(math.sqrt(SMALL * LARGE)))["call"] == pytest.approx(1.5, abs=1e-6)
 
 
 @pytest.mark.usefixtures("kernels")

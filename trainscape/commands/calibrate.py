@@ -45,6 +45,6 @@ def _rows(profile: "Profile") -> list[list[Any]]:
     """Kernels and the root mean square of their residuals, by number of busy cores."""
     levels = _levels(profile)
     return [
-        [name, *(f"{100 * k.busy[n].spread:.1f} %" if n in k.busy else "" for n in levels)]
+        [name, *(f"{100 * k.busy[n].rms:.1f} %" if n in k.busy else "" for n in levels)]
         for name, k in sorted(profile.kernels.items())
     ]

@@ -102,7 +102,7 @@ def _host(options: Options) -> int:
     from trainscape.report.tables import plain_table, seconds
 
     profile = require()
-    rows = [(name, str(busy), f"{100 * fit.spread:.1f} %") for name, k in profile.kernels.items() for busy, fit in k.busy.items()]
+    rows = [(name, str(busy), f"{100 * fit.rms:.1f} %") for name, k in profile.kernels.items() for busy, fit in k.busy.items()]
     options.output.show(f"host: {profile.cores} cores of {profile.cpu}, calibrated {profile.created}")
     options.output.show(plain_table(("kernel", "busy cores", "residual (rms)"), rows))
     action, step = seconds(profile.action_overhead_s), seconds(profile.step_overhead_s)
