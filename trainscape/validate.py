@@ -7,7 +7,7 @@ arithmetic and copy, tell whether the machine is as fast as when it was calibrat
 verdict is ``inconclusive``, never ``ok``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from math import ceil
 from pathlib import Path
@@ -151,10 +151,8 @@ def probe_moved(profile: Profile, result: RunResult) -> float:
 
 def link_moved(profile: Profile, result: RunResult) -> float:
     """The factor by which the way from core to core became longer or shorter since the calibration; 1.0 for one worker."""
-    then, now = (
-        profile.probes[max(profile.probes)].meeting_s,
-        [p.meeting for probes in result.probes for p in probes if p.meeting > 0],
-    )
+    then = profile.probes[max(profile.probes)].meeting_s
+    now = [p.meeting for probes in result.probes for p in probes if p.meeting > 0]
     return max(median(now) / then, then / median(now)) if now and then > 0 else 1.0
 
 
@@ -205,16 +203,3 @@ def compare(prediction: Prediction, result: RunResult, profile: Profile) -> Vali
         link_moved=link_moved(profile, result),
         tolerance=TOLERANCE.get(ranks, max(TOLERANCE.values())),
     )
-
-
-def summary(validation: Validation) -> Mapping[str, tuple[float | None, float | None, float | None]]:
-    """Rows for a table: kind -> (predicted seconds, measured seconds, error)."""
-    errors = validation.errors()
-    rows: dict[str, tuple[float | None, float | None, float | None]] = {
-        "step": (validation.prediction.stats.step_s, validation.step_s, errors["step"])
-    }
-    for kind in KINDS:
-        predicted, measured = validation.prediction.stats.kinds.get(kind), validation.measured.kinds.get(kind)
-        if predicted or measured:
-            rows[kind] = (predicted, measured, errors[kind])
-    return rows

@@ -9,7 +9,7 @@ from graph.op import OPS
 from hw.errors import StaleProfile
 from hw.kernels import KERNELS
 from hw.kernels.record import Platform
-from runtime.calibration import CHAIN_ITEMS, CHAIN_NBYTES, call_of, chains, items, measure, prepare
+from runtime.calibration import CHAIN_ITEMS, CHAIN_NBYTES, call_of, chains, items, measure, prepare, rewrite
 from trainscape.build import Built
 from trainscape.calibrate import calibrate
 from trainscape.errors import TrainscapeError
@@ -76,6 +76,15 @@ class Coarse:
 def test_percentiles_are_ordered_where_all_times_are_equal():
     rows = list(measure([Coarse(prepare(("cpu.fill",), seed=0)[0])], seconds=0.0))
     assert rows and all(r["p10_s"] == r["median_s"] == r["p90_s"] == 1e-9 for r in rows)
+
+
+def test_the_fresh_operand_is_really_written():
+    """The loop that writes it has a store, which shows with a mask other than 0; and with 0 it changes nothing."""
+    memory = np.arange(9, dtype=np.int64)
+    rewrite(memory.ctypes.data, 8, 0)
+    assert memory.tolist() == list(range(9))
+    rewrite(memory.ctypes.data, 8, 1)
+    assert memory.tolist() == [1, 0, 3, 2, 5, 4, 7, 6, 8]
 
 
 def test_an_unknown_kernel_is_named_with_the_nearest():
