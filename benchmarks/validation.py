@@ -34,8 +34,8 @@ Made by `python benchmarks/validation.py`; do not edit.
 - *Measured* is the median over 7 blocks of each block's median step, without timers on actions. The band is half the
   distance from the 10th to the 90th percentile of the blocks. The parts (forward ...) come from one more block with timers:
   seconds of work of a worker, waiting left out.
-- *Probes*: the greatest change of the arithmetic and the copy probe since calibration. Above 10 % the run is `inconclusive`,
-  whatever its error.
+- *Probes*: the greatest change of the arithmetic and the copy probe since calibration, and the factor by which the way from
+  core to core changed. Above 10 %, or 1.5, the run is `inconclusive`, whatever its error; after three tries it stands as it is.
 
 ![Predicted against measured](images/validation.png)
 
@@ -109,7 +109,7 @@ def row(name: str, width: float, batch: int, v: Validation) -> str:
     p = v.prediction.stats.step_s
     return (
         f"| {name} | {width:g} | {batch} | {p * 1e6:.1f} µs | {v.step_s * 1e6:.1f} µs | {e['step']:+.1%} | ± {v.repeat_band:.1%} "
-        f"| {parts} | {v.probe_moved:.1%} | {v.verdict} |"
+        f"| {parts} | {v.probe_moved:.1%}, x {v.link_moved:.1f} | {v.verdict} |"
     )
 
 
