@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from kernels import Rival
 
-from graph.autodiff import training_graph
 from graph.init import init_parameters
 from graph.ir import Kind
 from graph.optimizer import Sgd
@@ -55,9 +54,10 @@ class Ours:
 
     def __init__(self, net: str, batch: int, rng: np.random.Generator) -> None:
         model, image = NETS[net]
-        graph = training_graph(MODELS[model].build(batch, image=image, classes=10), Sgd(learning_rate=RATE, momentum=MOMENTUM))
-        plan = STRATEGIES["data_parallel"](graph, ranks=1, steps=1, bucket_bytes=1 << 20)
-        lowered = lower(graph, plan, "worker", Platform.CPU)
+        net, sgd = MODELS[model].build(batch, image=image, classes=10), Sgd(learning_rate=RATE, momentum=MOMENTUM)
+        plan = STRATEGIES["data_parallel"](net, sgd, ranks=1, steps=1, bucket_bytes=1 << 20)
+        lowered = lower(plan, "worker", Platform.CPU)
+        graph = lowered.graph
         self.x = rng.random(graph.type_of("x").shape, np.float32)
         self.labels = rng.integers(0, 10, batch)
         initial = init_parameters(graph, 0)

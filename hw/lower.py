@@ -27,21 +27,23 @@ ALIGN = 64  # bytes: a cache line, and a full vector register
 PERSISTENT = frozenset({"parameter", "state", "data"})  # kinds of buffers that live from step to step
 
 
-def lower(graph: Graph, plan: Plan, role: str, platform: Platform, *, algorithms: Mapping[str, str] | None = None) -> Lowered:
+def lower(plan: Plan, role: str, platform: Platform, *, algorithms: Mapping[str, str] | None = None) -> Lowered:
     """Lower a role's plan to kernel calls.
 
     Parameters
     ----------
-    graph : the training graph that the role's segments name nodes of.
     plan : the plan.
-    role : name of the role.
+    role : name of the role, which has the graph.
     platform : whose kernels.
     algorithms : operator -> algorithm to force; by default each operator's first one.
 
     Raises
     ------
-    HwError : a segment names an unknown node, or the platform has no kernel for an operator.
+    HwError : the role has no graph, a segment names an unknown node, or the platform has no kernel for an operator.
     """
+    graph = plan.role[role].graph
+    if graph is None:
+        raise HwError(f"role {role!r} has no graph, so there is nothing to lower")
     views = _views(graph)
     segments: dict[str, tuple[Call, ...]] = {}
     for name, nodes in plan.role[role].segments.items():

@@ -49,7 +49,7 @@ scenario.settings()
 
 # %%
 built = Built(scenario, profile=state().profile or calibrate(quick=True))
-graph = built.graph
+graph = built.lowered["worker"].graph
 layers = graph.layers(Phase.FORWARD)
 figure, axis = plt.subplots(figsize=(8, 2.6), layout="constrained")
 left = [0.0] * len(layers)

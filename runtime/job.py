@@ -7,10 +7,10 @@ those of the process that made the job. Nothing is pickled.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from graph.ir import Graph
 from graph.parallel.plan import Plan
 from graph.record import record
 from hw.lowered import Lowered
@@ -72,10 +72,10 @@ class Job:
 
     Parameters
     ----------
-    graph : text form (`graph.text`) of the training graph of one micro-batch of one worker.
+    model : text form (`graph.text`) of the model graph of one micro-batch of one worker; empty: the strategy needs none.
+    optimizer : settings of `graph.optimizer.Sgd`.
     strategy : name of a parallel strategy.
     params : its parameters, e.g. ``{"ranks": 2, "steps": 400, "micro_batches": 1, "bucket_bytes": 65536}``.
-    role : which of the plan's roles the worker processes play.
     platform : of the kernels.
     algorithms : operator -> algorithm, where `hw.lower` shall not choose.
     source : the data.
@@ -92,10 +92,10 @@ class Job:
     plan_hash, lowered_hash : what the maker of the job built; empty: not compared.
     """
 
-    graph: str
+    model: str
+    optimizer: Mapping[str, float] = field(default_factory=lambda: {"learning_rate": 0.1})
     strategy: str = "data_parallel"
     params: Mapping[str, Any] = field(default_factory=dict)
-    role: str = "worker"
     platform: str = "cpu"
     algorithms: Mapping[str, str] = field(default_factory=dict)
     source: Source = Source()
@@ -149,18 +149,26 @@ class Job:
             raise InvalidJob(f"not a job: {e}") from e
 
 
-def build(job: Job) -> tuple[Graph, Plan, Lowered]:
-    """Graph, plan and lowering of a job; raises `InvalidJob` when they are not those of its maker."""
+def build(job: Job) -> tuple[Plan, Mapping[str, Lowered]]:
+    """Plan and lowering of each of its roles; raises `InvalidJob` when they are not those of the job's maker."""
+    from graph.optimizer import Sgd
     from graph.parallel.strategies import STRATEGIES
     from graph.text import from_text
     from hw.kernels.record import Platform
     from hw.lower import lower
 
-    graph = from_text(job.graph)
-    plan = STRATEGIES[job.strategy](graph, **job.params)
+    model = from_text(job.model) if job.model else None
+    plan = STRATEGIES[job.strategy](model, Sgd(**job.optimizer), **job.params)
     if job.plan_hash and job.plan_hash != plan.hash:
         raise InvalidJob(f"the job was made for plan {job.plan_hash}, here its parameters give plan {plan.hash}")
-    lowered = lower(graph, plan, job.role, Platform(job.platform), algorithms=job.algorithms)
-    if job.lowered_hash and job.lowered_hash != lowered.hash:
-        raise InvalidJob(f"the job was lowered to {job.lowered_hash}, here it lowers to {lowered.hash}")
-    return graph, plan, lowered
+    lowered = {r.name: lower(plan, r.name, Platform(job.platform), algorithms=job.algorithms) for r in plan.roles}
+    if job.lowered_hash and job.lowered_hash != lowered_hash(lowered):
+        raise InvalidJob(f"the job was lowered to {job.lowered_hash}, here it lowers to {lowered_hash(lowered)}")
+    return plan, lowered
+
+
+def lowered_hash(lowered: Mapping[str, Lowered]) -> str:
+    """Identity of the lowering of all roles."""
+    if len(lowered) == 1:
+        return next(iter(lowered.values())).hash
+    return sha256(",".join(f"{name}:{low.hash}" for name, low in lowered.items()).encode()).hexdigest()[:16]

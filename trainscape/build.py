@@ -6,7 +6,6 @@ Both engines are given what is built here, and nothing else: so what is predicte
 from collections.abc import Mapping
 from functools import cached_property
 
-from graph.autodiff import training_graph
 from graph.errors import GraphError, InvalidPlan
 from graph.ir import Graph
 from graph.optimizer import Sgd
@@ -47,18 +46,17 @@ class Built:
 
     @cached_property
     def model_graph(self) -> Graph:
-        """Forward and loss of one micro-batch of one rank."""
+        """Forward and loss of one micro-batch of one rank, before a strategy cuts it."""
         try:
             return model_graph(self.scenario.model, batch=self.scenario.micro_batch, seed=self.scenario.seed)
         except GraphError as e:
             raise DoesNotFit(str(e)) from e
 
-    @cached_property
-    def graph(self) -> Graph:
-        """The training graph of one micro-batch of one rank."""
+    @property
+    def optimizer(self) -> Sgd:
+        """What makes the steps."""
         r = self.scenario.run
-        sgd = Sgd(learning_rate=r.learning_rate, momentum=r.momentum, weight_decay=r.weight_decay)
-        return training_graph(self.model_graph, sgd)
+        return Sgd(learning_rate=r.learning_rate, momentum=r.momentum, weight_decay=r.weight_decay)
 
     @property
     def strategy_options(self) -> dict[str, int | str]:
@@ -76,14 +74,14 @@ class Built:
     def plan(self) -> Plan:
         """Who computes, sends and waits."""
         try:
-            return STRATEGIES[self.scenario.parallel.strategy].build(self.graph, **self.strategy_options)
+            return STRATEGIES[self.scenario.parallel.strategy].build(self.model_graph, self.optimizer, **self.strategy_options)
         except InvalidPlan as e:
             raise DoesNotFit(str(e)) from e
 
     @cached_property
     def lowered(self) -> Mapping[str, Lowered]:
         """Role -> kernel calls and arena."""
-        return {r.name: lower(self.graph, self.plan, r.name, self.platform) for r in self.plan.roles}
+        return {r.name: lower(self.plan, r.name, self.platform) for r in self.plan.roles}
 
     @property
     def is_host(self) -> bool:

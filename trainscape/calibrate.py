@@ -22,9 +22,7 @@ from typing import Any
 
 from graph.errors import nearest
 from graph.instrument import hooks
-from graph.ir import Graph
 from graph.record import record
-from graph.text import to_text
 from graph.timeline import Record, Timeline
 from hw.cost.calibrated import fit
 from hw.kernels import KERNELS
@@ -223,10 +221,9 @@ def _small(large: Sequence[Mapping[str, Any]], small: Sequence[Mapping[str, Any]
 
 def _exchange(ranks: int, sizes: Sequence[int], actions: int = 0) -> RunResult:
     """Play the plan that only communicates: a block to warm up, blocks without timers, one with them."""
-    nothing = Graph(name="exchange", inputs=(), nodes=(), outputs={})
     blocks = (*(Block(steps=LINK_STEPS),) * 6, Block(steps=LINK_STEPS, timed=True))
     params = {"ranks": ranks, "steps": sum(b.steps for b in blocks), "sizes": list(sizes), "actions": actions}
-    job = Job(graph=to_text(nothing), strategy="exchange", params=params, batch=1, blocks=blocks, evaluate=False, probe=True)
+    job = Job(model="", strategy="exchange", params=params, batch=1, blocks=blocks, evaluate=False, probe=True)
     return run(job)
 
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from graph.text import to_text
 from runtime.dist.launch import run
 from runtime.errors import Interrupted
-from runtime.job import Block, Job, Source
+from runtime.job import Block, Job, Source, lowered_hash
 from runtime.result import RunResult
 from trainscape.build import Built
 from trainscape.errors import TimedOut
@@ -26,19 +27,18 @@ def source_of(built: Built, folder: Path | None) -> Source:
 def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **options: Any) -> Job:
     """The run of a scenario in these blocks; `options` are further fields of the job."""
     steps = sum(b.steps for b in blocks)
-    (role,) = built.lowered
     return Job(
-        graph=to_text(built.graph),
+        model=to_text(built.model_graph),
+        optimizer=asdict(built.optimizer),
         strategy=built.scenario.parallel.strategy,
         params={**built.strategy_options, "steps": steps},
-        role=role,
         platform=built.platform.value,
         source=source_of(built, data),
         batch=built.scenario.model.batch,
         seed=built.scenario.seed,
         blocks=blocks,
         plan_hash=built.plan.hash,
-        lowered_hash=built.lowered[role].hash,
+        lowered_hash=lowered_hash(built.lowered),
         **options,
     )
 

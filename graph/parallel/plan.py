@@ -19,14 +19,15 @@ from itertools import product
 from typing import Any
 
 from graph.errors import InvalidPlan, nearest
+from graph.ir import Graph
 from graph.parallel.algorithm import COLLECTIVES, Group
 from graph.parallel.instruction import Collective, Do, Instruction, Message, Path, Peer, Rank, Recv, Ref, Send
 from graph.record import record
 from graph.registry import Registry
 
 __all__ = [
-    "PROGRAMS", "Buffer", "BufferKind", "Collective", "Do", "Instruction", "Message", "Path", "Peer", "Plan", "Program", "Rank",
-    "Recv", "Ref", "Role", "Send", "program",
+    "PROGRAMS", "Buffer", "BufferKind", "Collective", "Do", "Instruction", "Loss", "Message", "Path", "Peer", "Plan", "Program",
+    "Rank", "Recv", "Ref", "Role", "Send", "Shard", "program",
 ]  # fmt: skip
 
 
@@ -78,6 +79,28 @@ class Buffer:
         return self.size * self.itemsize * self.slots
 
 
+class Loss(StrEnum):
+    """What the losses that ranks of a role compute are of the whole batch's loss."""
+
+    SHARE = "share"  # they add up to it
+    COPY = "copy"  # each is it
+    NONE = "none"  # the role computes none
+
+
+@record
+class Shard:
+    """How a parameter (and its state) is cut over ranks: rank i of the group along some axes holds part i.
+
+    Parameters
+    ----------
+    axis : of the whole tensor, which is cut evenly along it.
+    along : the role's axes over which it is cut.
+    """
+
+    axis: int
+    along: tuple[str, ...]
+
+
 @record
 class Role:
     """A class of like ranks.
@@ -89,8 +112,12 @@ class Role:
     params : its parameters.
     axes : axis -> size; the role's ranks are their product.
     buffers : named memory.
-    segments : kernel name of a `Do` -> names of the graph nodes it runs, in order.
-    places : stream -> place (a device of the system).
+    graph : what a rank of it computes in a step, in pieces; None: it runs named kernels only, or stands for no graph at all.
+    segments : kernel name of a `Do` -> names of the graph's nodes that it runs, in order.
+    places : stream -> place: ``"device"``, the next free device of the system, or ``"host"``, a computer around devices.
+    batch_along : axes along which the samples of a step are divided; None: all of the role's axes; (): each rank sees all.
+    shards : parameter -> how it is cut; what is not named is whole at every rank.
+    loss : a `Loss`, or its text.
     """
 
     name: str
@@ -98,13 +125,27 @@ class Role:
     params: Mapping[str, Any] = field(default_factory=dict)
     axes: Mapping[str, int] = field(default_factory=dict)
     buffers: Mapping[str, Buffer] = field(default_factory=dict)
+    graph: Graph | None = field(default=None, repr=False)
     segments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=lambda: {"compute": "device"})
+    batch_along: tuple[str, ...] | None = None
+    shards: Mapping[str, Shard] = field(default_factory=dict)
+    loss: str = "share"
 
     def __post_init__(self) -> None:
         for axis, size in self.axes.items():
             if size < 1:
                 raise InvalidPlan(f"role {self.name!r}: axis {axis!r} has {size} ranks; it needs at least 1")
+        if self.loss not in set(Loss):
+            raise InvalidPlan(f"role {self.name!r}: loss is {self.loss!r}; {nearest(self.loss, Loss)}")
+        for axis in (*(self.batch_along or ()), *(a for s in self.shards.values() for a in s.along)):
+            if axis not in self.axes:
+                raise InvalidPlan(f"role {self.name!r} has no axis {axis!r}; {nearest(axis, self.axes)}")
+
+    @property
+    def sample_axes(self) -> tuple[str, ...]:
+        """Axes along which the samples of a step are divided."""
+        return tuple(self.axes) if self.batch_along is None else self.batch_along
 
     @property
     def nbytes(self) -> int:
@@ -259,6 +300,7 @@ class Plan:
             params = sorted((k, v) for k, v in r.params.items() if k != "steps")
             text += [repr((r.name, r.program, params, tuple(r.axes.items()), tuple(r.buffers.items())))]
             text += [repr((tuple(r.segments.items()), tuple(r.places.items()))), _source(PROGRAMS[r.program])]
+            text += [repr((r.batch_along, tuple(r.shards.items()), str(r.loss)))]
             text += [_source(COLLECTIVES[v].program) for v in r.params.values() if isinstance(v, str) and v in COLLECTIVES]
         return sha256("\n".join(text).encode()).hexdigest()[:16]
 

@@ -50,7 +50,7 @@ class Control:
     def __init__(self, job: Job, lowered: Lowered, memory: npt.NDArray[np.uint8] | None = None) -> None:
         plan: Plan = lowered.plan
         self.job, self.plan = job, plan
-        self.ranks = [r for r in plan.ranks if r.role == job.role]
+        self.ranks = [r for r in plan.ranks if r.role == lowered.role]
         self.blocks, self.steps = len(job.blocks), job.steps
         self.timed_steps = sum(b.steps for b in job.blocks if b.timed)
         leaves = [a.ins for a in unroll(plan, self.ranks[0]) if a.is_leaf]

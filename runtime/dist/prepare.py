@@ -17,7 +17,7 @@ from runtime.data.stage import ring_layout
 from runtime.dist.control import Control
 from runtime.errors import InvalidJob, MissingCapability
 from runtime.executor import data_layout
-from runtime.job import Job, build
+from runtime.job import Job, build, lowered_hash
 
 _INTERPRETER_BYTES = 100 << 20  # of a worker that has loaded its libraries, beside the arena
 
@@ -29,10 +29,11 @@ def check(job: Job) -> tuple[Job, Lowered, int]:
     -------
     The job with its hashes and its checkpoint's file, its lowering, and the step where it begins.
     """
-    _, plan, lowered = build(job)
-    job = replace(job, plan_hash=plan.hash, lowered_hash=lowered.hash, resume=_resumed(job))
-    if any(r.role != job.role for r in plan.ranks):
-        raise InvalidJob(f"worker processes play one role; the plan has {', '.join(r.name for r in plan.roles)}")
+    plan, roles = build(job)
+    if len(roles) > 1:
+        raise InvalidJob(f"worker processes play one role; the plan has {', '.join(roles)}")
+    (lowered,) = roles.values()
+    job = replace(job, plan_hash=plan.hash, lowered_hash=lowered_hash(roles), resume=_resumed(job))
     first_step = _first_step(job, lowered)
     control = Control(job, lowered)
     check_memory(control, lowered)

@@ -71,7 +71,7 @@ def _make_room() -> None:
 class _Worker:
     def __init__(self, number: int, job: Job, memory: Any) -> None:
         self.number, self.job = number, job
-        _, _, self.lowered = build(job)
+        (self.lowered,) = build(job)[1].values()
         self.control = Control(job, self.lowered, memory)
         self.rank: Rank = self.control.ranks[number]
         self.turn = 0
@@ -152,7 +152,7 @@ class _Worker:
 
     def _stage(self, train: Any, cores: list[int]) -> InputStage:
         offsets, nbytes = data_layout(self.lowered)
-        plan, axes = self.lowered.plan, tuple(self.lowered.plan.role[self.job.role].axes)
+        plan, axes = self.lowered.plan, tuple(self.lowered.plan.role[self.lowered.role].axes)
         i, ranks = plan.index(self.rank, axes)
         return InputStage(
             train, offsets=offsets, nbytes=nbytes, batch=self.job.batch, rank=i, ranks=ranks,

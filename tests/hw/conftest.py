@@ -8,7 +8,7 @@ from graph.autodiff import training_graph
 from graph.ir import Graph
 from graph.optimizer import Sgd
 from graph.parallel.plan import Do, Plan
-from graph.parallel.strategies import STRATEGIES
+from graph.parallel.strategies.data_parallel import data_parallel
 from graph.parallel.unroll import unroll
 from graph.zoo import MODELS
 
@@ -30,7 +30,7 @@ def planned() -> Callable[..., Plan]:
 
     def make(graph: Graph, *, ranks: int = 2, bucket_bytes: int = 1 << 15, micro_batches: int = 1) -> Plan:
         options = {"bucket_bytes": bucket_bytes, "micro_batches": micro_batches}
-        return STRATEGIES["data_parallel"].build(graph, ranks=ranks, steps=3, **options)
+        return data_parallel(graph, ranks=ranks, steps=3, **options)
 
     return make
 

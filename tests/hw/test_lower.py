@@ -20,7 +20,7 @@ from hw.lowered import Lowered
 @pytest.fixture(scope="module")
 def lowered(planned):
     def make(graph: Graph, **options: int) -> Lowered:
-        return lower(graph, planned(graph, **options), "worker", Platform.CPU)
+        return lower(planned(graph, **options), "worker", Platform.CPU)
 
     return make
 
@@ -30,7 +30,7 @@ def lowered(planned):
 @pytest.mark.parametrize("platform", list(Platform))
 def test_every_node_is_done_once(trained, planned, model, options, platform):
     graph = trained(model, **options)
-    low = lower(graph, planned(graph), "worker", platform)
+    low = lower(planned(graph), "worker", platform)
     covered = [n for c in low.calls for n in c.nodes]
     assert sorted(covered) == sorted(n.name for n in graph if not n.op.is_view)
     assert all(c.kernel.startswith(platform.value + ".") for c in low.calls)
@@ -135,10 +135,10 @@ def test_each_micro_batch_has_its_own_loss_and_sample_counter(trained, lowered, 
 
 def test_an_algorithm_can_be_forced(trained, planned):
     graph = trained()
-    low = lower(graph, planned(graph), "worker", Platform.CPU, algorithms={"conv2d_grad_input": "col2im"})
+    low = lower(planned(graph), "worker", Platform.CPU, algorithms={"conv2d_grad_input": "col2im"})
     assert "cpu.conv2d_grad_input.col2im" in {c.kernel for c in low.calls}
     with pytest.raises(HwError, match="col2im"):
-        lower(graph, planned(graph), "worker", Platform.CPU, algorithms={"conv2d_grad_input": "colim"})
+        lower(planned(graph), "worker", Platform.CPU, algorithms={"conv2d_grad_input": "colim"})
 
 
 def test_a_value_in_a_buffer_that_the_action_does_not_name_is_refused(trained, lowered, dos):

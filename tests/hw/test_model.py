@@ -17,7 +17,7 @@ def placed(trained, planned):
         graph = trained()
         plan = planned(graph, ranks=ranks)
         s = system(name)
-        low = {"worker": lower(graph, plan, "worker", Platform.CUDA)}
+        low = {"worker": lower(plan, "worker", Platform.CUDA)}
         return PlacedModel(system=s, plan=plan, lowered=low, cost=cost_model(s.device), **options)
 
     return make
@@ -87,7 +87,7 @@ def test_an_interval_of_80_percent_holds_80_percent(trained, planned):
     """Draw the errors that a cost model owns up to: the step lies within the interval made of them as often as it says."""
     graph = trained()
     plan, s = planned(graph, ranks=2), system("dgx1-v100")
-    low = {"worker": lower(graph, plan, "worker", Platform.CUDA)}
+    low = {"worker": lower(plan, "worker", Platform.CUDA)}
     believed = PlacedModel(system=s, plan=plan, lowered=low, cost=Uncertain(None))
     rank = plan.ranks[0]
     total = sum(believed.call_seconds(c) for c in low["worker"].calls)

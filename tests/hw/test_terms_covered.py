@@ -18,6 +18,6 @@ COVERED = {
 @pytest.mark.parametrize(("image", "batch"), [((8, 8, 1), 1), ((8, 8, 1), 512), ((28, 28, 1), 256)])
 def test_every_term_that_a_net_needs_is_in_the_grid(trained, planned, model, width, image, batch):
     graph = trained(model, batch, image=image, width=width, dropout=0.1)
-    for call in lower(graph, planned(graph), "worker", Platform.CPU).calls:
+    for call in lower(planned(graph), "worker", Platform.CPU).calls:
         needed = {term for term, n in KERNELS[call.kernel].terms(call.types, call.attrs).items() if n}
         assert needed <= COVERED[call.kernel], f"{call.kernel} {[str(t) for t in call.types]}"

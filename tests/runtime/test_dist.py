@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graph.autodiff import training_graph
 from graph.errors import GraphError
-from graph.ir import Graph
-from graph.optimizer import Sgd
 from graph.parallel.plan import Rank
 from graph.parallel.unroll import unroll
 from graph.text import to_text
@@ -47,8 +44,8 @@ def job(
     params = {"ranks": ranks, "steps": sum(b.steps for b in blocks), "micro_batches": micro_batches, "bucket_bytes": bucket_bytes}
     if folder:
         rest = {"folder": str(folder), "checkpoints": Checkpoints(), **rest}
-    graph = training_graph(net, Sgd(learning_rate=0.05, momentum=0.9, weight_decay=1e-4))
-    return Job(graph=to_text(graph), params=params, batch=batch, seed=seed, blocks=blocks, **rest)
+    optimizer = {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 1e-4}
+    return Job(model=to_text(net), optimizer=optimizer, params=params, batch=batch, seed=seed, blocks=blocks, **rest)
 
 
 def values(r: RunResult) -> Arrays:
@@ -101,7 +98,7 @@ def test_two_workers_equal_one_with_two_micro_batches_bit_for_bit(tmp_path: Path
 def test_bytes_sent_are_those_of_the_plan(tmp_path: Path) -> None:
     j = job(ranks=2, steps=7, evaluate=False)
     r = run(j)
-    _, plan, _ = build(j)
+    plan, _ = build(j)
     gradients = sum(b.size * b.itemsize for b in plan.role["worker"].buffers.values() if b.kind == "gradient")
     assert r.bytes_sent_total == 7 * 2 * (2 - 1) * gradients  # the ring's closed form: 2 (N - 1) / N of the bytes, from each of N
     assert dict(r.bytes_sent) == {(str(a), str(b), lane): 7 * n for (a, b, lane), (_, n) in wire_sizes(plan).items()}
@@ -109,9 +106,8 @@ def test_bytes_sent_are_those_of_the_plan(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_only_communicates_is_played_too() -> None:
-    nothing = Graph(name="nothing", inputs=(), nodes=(), outputs={})
     params = {"ranks": 3, "steps": 6, "sizes": [3, 3000]}  # more ranks than cores: they take turns
-    r = run(Job(graph=to_text(nothing), strategy="exchange", params=params, batch=1, blocks=(Block(steps=6),)))
+    r = run(Job(model="", strategy="exchange", params=params, batch=1, blocks=(Block(steps=6),)))
     assert r.bytes_sent_total == 6 * 2 * (3 - 1) * 3003 * 4
     assert (r.losses, r.accuracy, r.held_out) == ((), None, 0)
 
@@ -127,7 +123,7 @@ def test_training_learns_the_digits() -> None:
 def test_blocks_stamps_and_timeline() -> None:
     j = job(ranks=2, blocks=(Block(steps=5), Block(steps=4), Block(steps=3, timed=True)), probe=True, evaluate=False)
     r = run(j)
-    _, plan, _ = build(j)
+    plan, _ = build(j)
     assert [(b.first, b.steps, b.timed) for b in r.blocks] == [(0, 5, False), (5, 4, False), (9, 3, True)]
     for b in r.blocks:
         assert len(b.step_seconds) == b.steps
@@ -385,6 +381,6 @@ def test_a_misspelt_instrument_is_refused_before_anything_starts() -> None:
 
 def test_memory_grows_by_the_arena() -> None:
     j = job(model="lenet", batch=256, steps=20, evaluate=False)
-    _, _, lowered = build(j)
+    (lowered,) = build(j)[1].values()
     (grown,) = run(j).memory_peak_bytes
     assert grown == pytest.approx(lowered.layout.nbytes, rel=0.05)

@@ -13,7 +13,7 @@ from graph.interpret import run as interpret
 from graph.ir import Graph
 from graph.optimizer import Sgd
 from graph.parallel.plan import Rank
-from graph.parallel.strategies import STRATEGIES
+from graph.parallel.strategies.data_parallel import data_parallel
 from graph.zoo import MODELS
 from hw.kernels.record import Platform
 from hw.lower import lower
@@ -38,8 +38,8 @@ def graph_of(model: str, micro_batches: int = 1, dropout: float = 0.3) -> Graph:
 
 
 def lowered_of(graph: Graph, micro_batches: int = 1) -> Lowered:
-    plan = STRATEGIES["data_parallel"](graph, ranks=1, steps=1, micro_batches=micro_batches, bucket_bytes=8192)
-    return lower(graph, plan, "worker", Platform.CPU)
+    plan = data_parallel(graph, ranks=1, steps=1, micro_batches=micro_batches, bucket_bytes=8192)
+    return lower(plan, "worker", Platform.CPU)
 
 
 def stage_of(lowered: Lowered, micro_batches: int = 1, seed: int = 0) -> InputStage:

@@ -6,7 +6,7 @@ from runtime.errors import InvalidJob
 from runtime.job import Block, Checkpoints, Job, Source
 
 JOB = Job(
-    graph="text", params={"ranks": 2, "steps": 9}, batch=16, source=Source(name="idx", path="d"), folder="runs/x",
+    model="text", params={"ranks": 2, "steps": 9}, batch=16, source=Source(name="idx", path="d"), folder="runs/x",
     blocks=(Block(steps=4), Block(steps=5, timed=True)), checkpoints=Checkpoints(every=2), algorithms={"conv2d": "direct"},
 )  # fmt: skip
 
@@ -28,8 +28,8 @@ def test_other_documents_are_refused(text: str) -> None:
 
 def test_contradictions_are_refused() -> None:
     with pytest.raises(InvalidJob, match=r"blocks of at least one step each, got \[0\]"):
-        Job(graph="", batch=1, blocks=(Block(steps=0),))
+        Job(model="", batch=1, blocks=(Block(steps=0),))
     with pytest.raises(InvalidJob, match="batch must be at least 1, got 0"):
-        Job(graph="", batch=0, blocks=(Block(steps=1),))
+        Job(model="", batch=0, blocks=(Block(steps=1),))
     with pytest.raises(InvalidJob, match="needs a run folder"):
-        Job(graph="", batch=1, blocks=(Block(steps=1),), checkpoints=Checkpoints())
+        Job(model="", batch=1, blocks=(Block(steps=1),), checkpoints=Checkpoints())

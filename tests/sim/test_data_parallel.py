@@ -5,7 +5,7 @@ import pytest
 from graph.autodiff import training_graph
 from graph.optimizer import Sgd
 from graph.parallel.closed_form import step_seconds, total_nbytes
-from graph.parallel.strategies import STRATEGIES
+from graph.parallel.strategies.data_parallel import data_parallel
 from graph.step_stats import step_stats
 from graph.zoo import lenet
 from sim.model import UniformModel
@@ -25,7 +25,7 @@ def graph():
 
 
 def plan_of(graph, ranks, steps, **options):
-    return STRATEGIES["data_parallel"].build(graph, ranks=ranks, steps=steps, bucket_bytes=20_000, **options)
+    return data_parallel(graph, ranks=ranks, steps=steps, bucket_bytes=20_000, **options)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])

@@ -5,10 +5,13 @@ that the first can be summed over the workers while backward goes on (Li et al.,
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from graph.autodiff import training_graph
 from graph.errors import InvalidPlan
 from graph.ir import Graph, Kind, Node, Phase
 from graph.op import Work
+from graph.optimizer import Optimizer
 from graph.parallel.algorithm import COLLECTIVES, Operation
 from graph.parallel.plan import Buffer, BufferKind, Plan, Role
 from graph.parallel.programs.data_parallel import Task
@@ -35,6 +38,11 @@ class Bucket:
     gradients: tuple[str, ...]
     states: tuple[str, ...]
     size: int
+
+
+def build(model: Graph, optimizer: Optimizer, **options: Any) -> Plan:
+    """`data_parallel` of the training graph of a model: one micro-batch of one rank."""
+    return data_parallel(training_graph(model, optimizer), **options)
 
 
 def data_parallel(
@@ -111,7 +119,17 @@ def data_parallel(
         **{f"update/{b}": tuple(nodes) for b, nodes in updates.items()},
     }
     return Plan(
-        (Role(name="worker", program="data_parallel", params=params, axes={"dp": ranks}, buffers=buffers, segments=named),)
+        (
+            Role(
+                name="worker",
+                program="data_parallel",
+                params=params,
+                axes={"dp": ranks},
+                buffers=buffers,
+                graph=graph,
+                segments=named,
+            ),
+        )
     )
 
 

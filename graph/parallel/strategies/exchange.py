@@ -9,14 +9,24 @@ from graph.parallel.plan import Buffer, BufferKind, Plan, Role
 TINY = 16  # elements
 
 
+NOTHING = Graph(name="exchange", inputs=(), nodes=(), outputs={})
+
+
 def exchange(
-    graph: Graph, *, ranks: int, steps: int, sizes: Sequence[int] = (), actions: int = 0, collective: str = "ring"
+    model: Graph | None,
+    optimizer: object,
+    *,
+    ranks: int,
+    steps: int,
+    sizes: Sequence[int] = (),
+    actions: int = 0,
+    collective: str = "ring",
 ) -> Plan:
     """A plan with one role, ``worker``.
 
     Parameters
     ----------
-    graph : not looked at; every strategy is given one.
+    model, optimizer : not looked at; every strategy is given them.
     ranks : workers.
     steps : repeats.
     sizes : elements (f32) of the buffers that are summed over the workers in each step, one after another.
@@ -40,4 +50,7 @@ def exchange(
         "collective": collective,
         "along": ("dp",) if ranks > 1 else (),
     }
-    return Plan((Role(name="worker", program="exchange", params=params, axes={"dp": ranks}, buffers={**tiny, **buffers}),))
+    buffers = {**tiny, **buffers}
+    return Plan(
+        (Role(name="worker", program="exchange", params=params, axes={"dp": ranks}, buffers=buffers, graph=NOTHING, loss="none"),)
+    )

@@ -13,7 +13,7 @@ from graph.parallel.algorithm import COLLECTIVES, Operation
 from graph.parallel.check import check
 from graph.parallel.closed_form import total_nbytes, traffic
 from graph.parallel.plan import Collective, Do, Rank
-from graph.parallel.strategies import STRATEGIES
+from graph.parallel.strategies.data_parallel import data_parallel
 from graph.parallel.unroll import unroll
 from graph.zoo import MODELS
 
@@ -32,7 +32,7 @@ def mlp():
 
 
 def build(graph, **options):
-    return STRATEGIES["data_parallel"].build(graph, **{"ranks": 2, "steps": 2, "bucket_bytes": 4096, **options})
+    return data_parallel(graph, **{"ranks": 2, "steps": 2, "bucket_bytes": 4096, **options})
 
 
 def dos(plan):
