@@ -11,7 +11,7 @@ from typing import Any
 
 from graph.errors import GraphError, nearest
 from graph.frontend.symbol import Builder
-from graph.ir import Graph, Kind, Phase, Value
+from graph.ir import Graph, Kind, Node, Phase, Value
 from graph.op import Applied, Evaluator, V
 from graph.optimizer import Optimizer
 from graph.passes.dead_code import dead_code
@@ -123,7 +123,8 @@ def training_graph(model: Graph, optimizer: Optimizer) -> Graph:
     """One training step: forward, backward, and the update of every parameter.
 
     State is the input ``"<parameter>.<state>"``; new values are ``"<parameter>.new"`` and ``"<parameter>.<state>.new"``, and
-    `Graph.updates` says what they replace. The updates come in the order in which backward makes the gradients.
+    `Graph.updates` says what they replace. The updates come in the order in which backward makes the gradients; what a model
+    renews by itself, its running statistics, goes before the parameters of the same layer.
     """
     graph = differentiate(model)
     builder, names = Builder.extend(graph), {}
@@ -136,4 +137,16 @@ def training_graph(model: Graph, optimizer: Optimizer) -> Graph:
         for old, value in zip((p, *states[p]), new, strict=True):
             builder.update(old, value)
             names[value.name] = f"{old.name}.new"
-    return rename(builder.graph(), names)
+    whole = builder.graph()
+    return rename(_ordered(whole) if any(n.phase is Phase.UPDATE for n in model) else whole, names)
+
+
+def _ordered(graph: Graph) -> Graph:
+    """Nodes phase after phase, those of the update layer after layer, as backward comes to them."""
+    phases, layers = list(Phase), {layer: k for k, layer in enumerate(graph.layers(Phase.BACKWARD))}
+
+    def place(n: Node) -> tuple[int, int]:
+        return phases.index(n.phase), layers.get(n.layer, len(layers)) if n.phase is Phase.UPDATE else 0
+
+    nodes = tuple(sorted(graph.nodes, key=place))
+    return Graph(name=graph.name, inputs=graph.inputs, nodes=nodes, outputs=graph.outputs, updates=graph.updates)

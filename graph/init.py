@@ -2,7 +2,8 @@
 
 A weight that a relu follows is uniform in +-sqrt(6 / fan_in) (He et al., ICCV 2015, equation 10, as the uniform distribution of
 that variance); any other in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010, equation 16). Biases and state are
-zero.
+zero. Of a batch normalization, ``"<layer>.scale"`` and the running ``"<layer>.variance"`` are one, ``"<layer>.shift"`` and
+``"<layer>.mean"`` zero, so that at first it only normalizes.
 """
 
 import math
@@ -12,6 +13,9 @@ import numpy as np
 from graph.ir import Graph, Kind, Value
 from graph.op import Array
 from graph.rng import uniform
+
+ONES = (".scale", ".variance")
+"""Ends of the names of what is one at first."""
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -30,21 +34,25 @@ def _is_rectified(graph: Graph, name: str) -> bool:
     return False
 
 
+def _constant(value: Value) -> Array:
+    return np.full(value.type.shape, float(value.name.endswith(ONES)), value.type.dtype.numpy)
+
+
 def _initial(graph: Graph, value: Value, seed: int) -> Array:
     t = value.type
     if t.rank < 2:
-        return np.zeros(t.shape, t.dtype.numpy)
+        return _constant(value)
     fan_in, fan_out = fans(t.shape)
     bound = math.sqrt(6 / fan_in) if _is_rectified(graph, value.name) else math.sqrt(6 / (fan_in + fan_out))
     return ((2 * uniform(seed, value.name, t.size) - 1) * np.float32(bound)).reshape(t.shape).astype(t.dtype.numpy)
 
 
 def init_parameters(graph: Graph, seed: int) -> dict[str, Array]:
-    """An array for every parameter of a graph, and zeros for its state, by name.
+    """An array for every parameter and every state of a graph, by name.
 
     `seed` must lie in 0..2^32-1. A model and its training graph give the same parameters.
     """
     found = {p.name: _initial(graph, p, seed) for p in graph.of_kind(Kind.PARAMETER)}
     for s in graph.of_kind(Kind.STATE):
-        found[s.name] = np.zeros(s.type.shape, s.type.dtype.numpy)
+        found[s.name] = _constant(s)
     return found

@@ -183,7 +183,7 @@ class Graph:
         for v in n.inputs:
             if v not in known:
                 raise InvalidGraph(f"{self.name}: node {n.name!r} reads {v!r} before it exists; {nearest(v, known)}")
-        if set(n.attrs) != set(n.op.attrs):
+        if n.attrs.keys() != n.op.attrs.keys():
             raise InvalidGraph(f"{self.name}: node {n.name!r} has attributes {sorted(n.attrs)}, not {sorted(n.op.attrs)}")
         inferred = n.op.infer([known[v] for v in n.inputs], n.attrs)
         if inferred != tuple(v.type for v in n.outputs):

@@ -105,6 +105,28 @@ class Applied(Generic[V]):
 
 
 Vjp = Callable[[Evaluator[Any], Applied[Any], tuple[Any, ...]], tuple[Any, ...]]
+Rule = Callable[[Sequence[TensorType], Attrs], V]
+REMEMBERED = 1 << 16
+"""Answers that an operator remembers at most, of each of its rules."""
+
+
+def _remembered(rule: Rule[V]) -> Rule[V]:
+    """The same rule, which is asked once for like operands: graphs repeat themselves, and every pass asks again."""
+    known: dict[Hashable, V] = {}
+
+    def answer(types: Sequence[TensorType], attrs: Attrs) -> V:
+        key = tuple(types), tuple(attrs.items()), tuple(map(type, attrs.values()))  # True is no 1
+        try:
+            found = known.get(key)
+        except TypeError:  # an attribute that no operator can have
+            return rule(types, attrs)
+        if found is None:
+            if len(known) >= REMEMBERED:
+                known.clear()
+            found = known[key] = rule(types, attrs)
+        return found
+
+    return answer
 
 
 @record
@@ -114,7 +136,7 @@ class Op:
     Parameters
     ----------
     name : lower_case, unique.
-    inputs, outputs : names of the operands, in order.
+    inputs, outputs : names of the operands, in order. Of a variadic operator the last input stands for one operand or more.
     attrs : attribute name -> default; ``REQUIRED`` where there is none.
     infer : (input types, attrs) -> output types; raises `TypeMismatch`.
     work : (input types, attrs) -> `Work`, exact.
@@ -126,6 +148,10 @@ class Op:
     sizes : representative problem sizes, for benchmarks and calibration.
     aliases : output index -> input index whose memory the output may overwrite (functional state).
     is_view : the output is the first input's memory under another shape: nothing is computed.
+    is_variadic : the last of `inputs` may be given any number of times, at least once.
+    is_part : of its operand it reads no more than it writes; any other operator reads every operand once.
+
+    What `infer` and `work` answer depends on their arguments alone, so it is remembered.
     """
 
     name: str
@@ -140,6 +166,20 @@ class Op:
     sizes: Callable[[], Iterable[Size]]
     aliases: Mapping[int, int]
     is_view: bool = False
+    is_variadic: bool = False
+    is_part: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "infer", _remembered(self.infer))
+        object.__setattr__(self, "work", _remembered(self.work))
+
+    def operands(self, given: int) -> int:
+        """How many of `given` values are its operands: all that it takes; further ones belong to a fused epilogue."""
+        return given if self.is_variadic else min(given, len(self.inputs))
+
+    def operand(self, index: int) -> str:
+        """The name of the operand at a place; the last one's, of all that a variadic operator takes there."""
+        return self.inputs[min(index, len(self.inputs) - 1)]
 
     def complete(self, attrs: Attrs) -> Attrs:
         """Every attribute in the record's order, defaults filled in; raises `GraphError` on unknown, missing or odd ones."""

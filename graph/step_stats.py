@@ -22,7 +22,9 @@ Interval = tuple[float, float]
 class StepStats:
     """Seconds of one step (medians over steps, then means over ranks), and totals of the whole timeline.
 
-    The first step is left out of the medians when there are others: nothing ends before it.
+    The first step is left out of the medians when there are others: nothing ends before it. Where some ranks compute a forward
+    pass and others only serve them, `compute_s`, `comm_s`, `exposed_comm_s` and `input_wait_s` are means over the former: that a
+    server waits for its workers delays nobody.
 
     Parameters
     ----------
@@ -34,6 +36,7 @@ class StepStats:
     kinds : ``"forward"``, ``"backward"``, ``"update"``, ``"allreduce"`` ... -> seconds of work, a rank; waiting is no work.
     bytes_sent_total : bytes sent by all ranks in all steps.
     flop_total : arithmetic of all ranks in all steps.
+    input_wait_s : time in which a rank waits for a batch, and neither computes nor transfers anything.
     """
 
     steps: int
@@ -44,6 +47,7 @@ class StepStats:
     kinds: Mapping[str, float]
     bytes_sent_total: int
     flop_total: int
+    input_wait_s: float = 0.0
 
 
 def step_of(r: Record) -> int:
@@ -78,29 +82,39 @@ def step_stats(timeline: Timeline) -> StepStats:
     first = min(r.start for r in timeline)
     lengths = [ends[b] - ends[a] for a, b in pairwise(steps)] or [ends[steps[0]] - first]
     ranks = [(_of_rank(found, steps[1:] or steps), timeline.like.get(r, 1)) for r, found in leaves.items()]
-    mean: dict[str, float] = defaultdict(float)
-    for seconds, like in ranks:
-        for name, s in seconds.items():
-            mean[name] += s * like / sum(n for _, n in ranks)
-    totals = {name: mean.pop(name, 0.0) for name in (_COMPUTE, _COMM, _EXPOSED)}
+    workers = [(seconds, like) for seconds, like in ranks if "forward" in seconds] or ranks
+    totals = _means(workers)
     return StepStats(
         steps=len(steps),
         step_s=median(lengths),
         compute_s=totals[_COMPUTE],
         comm_s=totals[_COMM],
         exposed_comm_s=totals[_EXPOSED],
-        kinds=dict(mean),
+        kinds={name: s for name, s in _means(ranks).items() if name not in _TOTALS},
         bytes_sent_total=sent,
         flop_total=flop,
+        input_wait_s=totals[_INPUT],
     )
 
 
-_COMPUTE, _COMM, _EXPOSED = " compute", " comm", " exposed"  # beside the kinds, which never begin with a space
+# Beside the kinds, which never begin with a space.
+_TOTALS = _COMPUTE, _COMM, _EXPOSED, _INPUT = " compute", " comm", " exposed", " input"
+
+
+def _means(ranks: Iterable[tuple[Mapping[str, float], int]]) -> dict[str, float]:
+    """Means over ranks, each of which stands for some."""
+    ranks = list(ranks)
+    of_all, mean = sum(like for _, like in ranks), dict.fromkeys(_TOTALS, 0.0)
+    for seconds, like in ranks:
+        for name, s in seconds.items():
+            mean[name] = mean.get(name, 0.0) + s * like / of_all
+    return mean
 
 
 def _of_rank(leaves: list[Record], steps: list[int]) -> dict[str, float]:
     """One rank's medians over these steps, by kind."""
     busy = union((r.start, r.end) for r in leaves if _is_computing(r))
+    active = union((r.start, r.end) for r in leaves)
     by_step: dict[int, list[Record]] = {k: [] for k in steps}
     for r in leaves:
         if step_of(r) in by_step:
@@ -114,6 +128,8 @@ def _of_rank(leaves: list[Record], steps: list[int]) -> dict[str, float]:
         comm = union((r.ready, r.end) for r in records if is_transfer(r))
         seconds[_COMM] = sum(b - a for a, b in comm)
         seconds[_EXPOSED] = sum(b - a - _overlap(busy, a, b) for a, b in comm)
+        waits = union((r.ready, r.start) for r in records if r.stream == "input")
+        seconds[_INPUT] = sum(b - a - _overlap(active, a, b) for a, b in waits)
         for name, s in seconds.items():
             found[name] += [0.0] * (number - len(found[name])) + [s]
     return {name: median(s + [0.0] * (len(steps) - len(s))) for name, s in found.items()}

@@ -21,16 +21,21 @@ class DType(StrEnum):
 
     @property
     def numpy(self) -> np.dtype:
-        return np.dtype({"f32": "f4", "f64": "f8", "i32": "i4", "i64": "i8", "u8": "u1"}[self.value])
+        return _NUMPY[self]
 
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
-        return self.numpy.itemsize
+        return _ITEMSIZE[self]
 
     @property
     def is_float(self) -> bool:
-        return self in (DType.F32, DType.F64)
+        return self in _FLOATS
+
+
+_NUMPY = {DType(d): np.dtype(n) for d, n in {"f32": "f4", "f64": "f8", "i32": "i4", "i64": "i8", "u8": "u1"}.items()}
+_ITEMSIZE = {d: n.itemsize for d, n in _NUMPY.items()}
+_FLOATS = frozenset({DType.F32, DType.F64})
 
 
 @record
@@ -47,8 +52,9 @@ class TensorType:
     dtype: DType = DType.F32
 
     def __post_init__(self) -> None:
-        if any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in self.shape):
-            raise GraphError(f"a shape holds whole numbers >= 0, got {self.shape!r}")
+        for n in self.shape:
+            if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+                raise GraphError(f"a shape holds whole numbers >= 0, got {self.shape!r}")
 
     @property
     def size(self) -> int:

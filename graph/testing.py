@@ -46,7 +46,8 @@ def check_op(op: Op) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(before, s.inputs, strict=True)), f"{where}: changes its operands"
         work = op.work(types, attrs)
         counts = work.flop, work.bytes_read, work.bytes_written
-        moved = (0, 0) if op.is_view else (sum(t.nbytes for t in types), sum(t.nbytes for t in inferred))
+        written = sum(t.nbytes for t in inferred)
+        moved = (0, 0) if op.is_view else (written if op.is_part else sum(t.nbytes for t in types), written)
         assert all(type(n) is int and n >= 0 for n in counts), f"{where}: work must be whole numbers >= 0, got {work}"
         assert counts[1:] == moved, f"{where}: bytes read and written are {moved}, work says {counts[1:]}"
 
@@ -69,11 +70,11 @@ def check_grad(op: Op, sample: Sample, *, within: Tolerance = FINITE_DIFFERENCES
     assert len(found) == len(values), f"{op.name}: {len(found)} gradients for {len(values)} operands"
     for k, g in enumerate(found):
         if k not in floats:
-            assert g is None, f"{op.name}: a gradient for operand {op.inputs[k]}, which is not floating"
+            assert g is None, f"{op.name}: a gradient for operand {op.operand(k)}, which is not floating"
             continue
         right = _differences(lambda xs: float((op.reference(xs, attrs)[0] * weights).sum()), arrays, k)
         got = np.zeros_like(right) if g is None else tape.array(g)
-        what = f"{op.name}, gradient of {op.inputs[k]}, {[x.shape for x in arrays]} {dict(attrs)}"
+        what = f"{op.name}, gradient of {op.operand(k)}, {[x.shape for x in arrays]} {dict(attrs)}"
         np.testing.assert_allclose(got, right, rtol=within.relative, atol=within.absolute, err_msg=what)
 
 

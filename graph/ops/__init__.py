@@ -1,9 +1,13 @@
 """The operators, one family a file. Importing this package fills `graph.op.OPS`; to add one, add it to its family's tuple."""
 
 from graph.op import OPS, Op
+from graph.ops.batch_norm import BATCH_NORM
+from graph.ops.concat import CONCAT
 from graph.ops.conv import CONV
 from graph.ops.dropout import DROPOUT
 from graph.ops.elementwise import ELEMENTWISE
+from graph.ops.exchange import EXCHANGE
+from graph.ops.lrn import LRN
 from graph.ops.matmul import MATMUL
 from graph.ops.pool import POOL
 from graph.ops.reduce import REDUCE
@@ -21,6 +25,10 @@ FAMILIES: dict[str, tuple[Op, ...]] = {
     "softmax": SOFTMAX,
     "dropout": DROPOUT,
     "update": UPDATE,
+    "batch_norm": BATCH_NORM,
+    "lrn": LRN,
+    "concat": CONCAT,
+    "exchange": EXCHANGE,
 }
 """Family (the name of its file, here and in ``runtime/kernels``) -> its operators."""
 

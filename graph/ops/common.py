@@ -1,8 +1,8 @@
 """What the operator families share: how types are checked, how work is counted, where sample numbers come from.
 
 Counting rules, for every `Op.work`: an addition, multiplication, division or comparison of floats is one flop, and so is a
-call of exp, log or tanh; a multiply-add is two; sums start from zero, so adding n numbers takes n additions; multiplying
-with the zeros of a padded border counts. Integer arithmetic and address arithmetic do not count. Bytes are compulsory
+call of exp, log, tanh, a square root or a power; a multiply-add is two; sums start from zero, so adding n numbers takes n
+additions; what is done with a padded border counts. Integer arithmetic and address arithmetic do not count. Bytes are compulsory
 traffic: each operand is read once, each result is written once; views move nothing.
 """
 

@@ -1,7 +1,11 @@
-"""Two-dimensional convolution (cross-correlation) and its two gradients. Images are NHWC, weights (kh, kw, in, out).
+"""Two-dimensional convolution (cross-correlation) and its two gradients. Images are NHWC, weights (kh, kw, in / groups, out).
 
 ``y[n, i, j, o] = sum over u, v, c of x[n, i*stride + u - pad, j*stride + v - pad, c] * w[u, v, c, o]``, with zeros outside the
 image. The extent of the result is ``(extent + 2 pad - kernel) // stride + 1``. All three operators do the same multiply-adds.
+
+`pad` is one number, or a pair (rows, columns). With `groups` the channels of the image and those of the result are cut into so
+many equal runs, and a run of the result sees only its run of the image: the two towers of Krizhevsky et al. (NIPS 2012, figure 2)
+are two groups.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from graph.op import REQUIRED, Applied, Array, Attrs, Evaluator, Op, Sample, Size, Work
+from graph.errors import TypeMismatch
+from graph.op import REQUIRED, Applied, Array, Attr, Attrs, Evaluator, Op, Sample, Size, Work
 from graph.ops.common import Types, integer, need, need_float, numbers, traffic
 from graph.tensor_type import TensorType
 
@@ -17,6 +22,7 @@ Ev = Evaluator[Any]
 Ap = Applied[Any]
 Gs = tuple[Any, ...]
 Image = tuple[int, int, int, int]
+Pair = tuple[int, int]
 
 
 def extent(size: int, kernel: int, stride: int, pad: int) -> int:
@@ -24,17 +30,27 @@ def extent(size: int, kernel: int, stride: int, pad: int) -> int:
     return (size + 2 * pad - kernel) // stride + 1
 
 
-def _geometry(op: str, attrs: Attrs) -> tuple[int, int]:
-    return integer(op, attrs, "stride", 1), integer(op, attrs, "pad", 0)
+def pads(op: str, attrs: Attrs) -> Pair:
+    """Attribute `pad` as (rows, columns); raises `TypeMismatch` when it is neither a whole number >= 0 nor a pair of them."""
+    pad = attrs["pad"]
+    pair = (pad, pad) if isinstance(pad, int) else pad
+    if not isinstance(pair, tuple) or len(pair) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in pair):
+        raise TypeMismatch(f"{op}: pad must be a whole number >= 0 or a pair of them, got {pad!r}")
+    return pair
+
+
+def _geometry(op: str, attrs: Attrs) -> tuple[int, Pair, int]:
+    return integer(op, attrs, "stride", 1), pads(op, attrs), integer(op, attrs, "groups", 1)
 
 
 def _result(op: str, types: Types, x: Image, w: Image, attrs: Attrs) -> Image:
     """Shape of y for the shapes of x and w; raises `TypeMismatch`."""
-    stride, pad = _geometry(op, attrs)
-    need(x[3] == w[2], op, types, f"the image has {x[3]} channels, the weight wants {w[2]}")
-    oh, ow = extent(x[1], w[0], stride, pad), extent(x[2], w[1], stride, pad)
+    stride, (pad_y, pad_x), groups = _geometry(op, attrs)
+    need(w[3] % groups == 0, op, types, f"{w[3]} channels of the result do not divide over {groups} groups")
+    need(x[3] == w[2] * groups, op, types, f"the image has {x[3]} channels, the weight wants {w[2] * groups}")
+    oh, ow = extent(x[1], w[0], stride, pad_y), extent(x[2], w[1], stride, pad_x)
     fits = min(oh, ow, *w[:2]) >= 1
-    need(fits, op, types, f"a {w[0]}x{w[1]} kernel does not fit a {x[1]}x{x[2]} image with pad {pad}")
+    need(fits, op, types, f"a {w[0]}x{w[1]} kernel does not fit a {x[1]}x{x[2]} image with pad {attrs['pad']}")
     return x[0], oh, ow, w[3]
 
 
@@ -53,7 +69,7 @@ def _infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _input_infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     op = "conv2d_grad_input"
     dy, w = _images(op, types)
-    x = (dy[0], integer(op, attrs, "height", 1), integer(op, attrs, "width", 1), w[2])
+    x = (dy[0], integer(op, attrs, "height", 1), integer(op, attrs, "width", 1), w[2] * integer(op, attrs, "groups", 1))
     need(_result(op, types, x, w, attrs) == dy, op, types, f"dy is not the gradient of a convolution of {x[1]}x{x[2]} images")
     return (TensorType(shape=x, dtype=types[0].dtype),)
 
@@ -61,7 +77,9 @@ def _input_infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _weight_infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     op = "conv2d_grad_weight"
     x, dy = _images(op, types)
-    w = (integer(op, attrs, "kh", 1), integer(op, attrs, "kw", 1), x[3], dy[3])
+    groups = integer(op, attrs, "groups", 1)
+    need(x[3] % groups == 0, op, types, f"{x[3]} channels of the image do not divide over {groups} groups")
+    w = (integer(op, attrs, "kh", 1), integer(op, attrs, "kw", 1), x[3] // groups, dy[3])
     need(_result(op, types, x, w, attrs) == dy, op, types, f"dy is not the gradient of a convolution with {w[0]}x{w[1]} kernels")
     return (TensorType(shape=w, dtype=types[0].dtype),)
 
@@ -85,8 +103,9 @@ def _weight_work(types: Types, attrs: Attrs) -> Work:
     return traffic(2 * macs(types[1].shape, w.shape), types, (w,))
 
 
-def _padded(x: Array, pad: int) -> Array:
-    return np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+def padded(x: Array, pad: Pair) -> Array:
+    """Images with a border of zeros."""
+    return np.pad(x, ((0, 0), (pad[0], pad[0]), (pad[1], pad[1]), (0, 0)))
 
 
 def _taps(kh: int, kw: int, y: Sequence[int], stride: int) -> Iterator[tuple[int, int, tuple[slice, slice, slice]]]:
@@ -96,51 +115,65 @@ def _taps(kh: int, kw: int, y: Sequence[int], stride: int) -> Iterator[tuple[int
             yield u, v, (slice(None), slice(u, u + stride * y[1], stride), slice(v, v + stride * y[2], stride))
 
 
+def _runs(groups: int, channels: int, out: int) -> Iterator[tuple[slice, slice]]:
+    """Channels of the image and of the result that belong to each group."""
+    c, o = channels // groups, out // groups
+    for g in range(groups):
+        yield slice(g * c, (g + 1) * c), slice(g * o, (g + 1) * o)
+
+
 def _reference(arrays: Sequence[Array], attrs: Attrs) -> tuple[Array, ...]:
     x, w = arrays
-    stride, pad = _geometry("conv2d", attrs)
+    stride, pad, groups = _geometry("conv2d", attrs)
     kh, kw, _, out = w.shape
-    y = np.zeros((x.shape[0], extent(x.shape[1], kh, stride, pad), extent(x.shape[2], kw, stride, pad), out), x.dtype)
-    xp = _padded(x, pad)
+    y = np.zeros((x.shape[0], extent(x.shape[1], kh, stride, pad[0]), extent(x.shape[2], kw, stride, pad[1]), out), x.dtype)
+    xp = padded(x, pad)
     for u, v, pixels in _taps(kh, kw, y.shape, stride):
-        y += xp[pixels] @ w[u, v]
+        for c, o in _runs(groups, x.shape[3], out):
+            y[..., o] += xp[(*pixels, c)] @ w[u, v, :, o]
     return (y,)
 
 
 def _input_reference(arrays: Sequence[Array], attrs: Attrs) -> tuple[Array, ...]:
     dy, w = arrays
-    stride, pad = _geometry("conv2d_grad_input", attrs)
+    stride, (pad_y, pad_x), groups = _geometry("conv2d_grad_input", attrs)
     height, width = integer("conv2d_grad_input", attrs, "height", 1), integer("conv2d_grad_input", attrs, "width", 1)
-    dx = np.zeros((dy.shape[0], height + 2 * pad, width + 2 * pad, w.shape[2]), dy.dtype)
+    dx = np.zeros((dy.shape[0], height + 2 * pad_y, width + 2 * pad_x, w.shape[2] * groups), dy.dtype)
     for u, v, pixels in _taps(w.shape[0], w.shape[1], dy.shape, stride):
-        dx[pixels] += dy @ w[u, v].T
-    return (dx[:, pad : pad + height, pad : pad + width],)
+        for c, o in _runs(groups, dx.shape[3], dy.shape[3]):
+            dx[(*pixels, c)] += dy[..., o] @ w[u, v, :, o].T
+    return (dx[:, pad_y : pad_y + height, pad_x : pad_x + width],)
 
 
 def _weight_reference(arrays: Sequence[Array], attrs: Attrs) -> tuple[Array, ...]:
     x, dy = arrays
-    stride, pad = _geometry("conv2d_grad_weight", attrs)
+    stride, pad, groups = _geometry("conv2d_grad_weight", attrs)
     kh, kw = integer("conv2d_grad_weight", attrs, "kh", 1), integer("conv2d_grad_weight", attrs, "kw", 1)
-    dw = np.zeros((kh, kw, x.shape[3], dy.shape[3]), x.dtype)
-    xp = _padded(x, pad)
+    dw = np.zeros((kh, kw, x.shape[3] // groups, dy.shape[3]), x.dtype)
+    xp = padded(x, pad)
     for u, v, pixels in _taps(kh, kw, dy.shape, stride):
-        dw[u, v] = np.tensordot(xp[pixels], dy, axes=((0, 1, 2), (0, 1, 2)))
+        for c, o in _runs(groups, x.shape[3], dy.shape[3]):
+            dw[u, v, :, o] = np.tensordot(xp[(*pixels, c)], dy[..., o], axes=((0, 1, 2), (0, 1, 2)))
     return (dw,)
+
+
+def _same(attrs: Attrs) -> dict[str, Attr]:
+    """The attributes that a convolution and its gradients share."""
+    return {k: attrs[k] for k in ("stride", "pad", "groups")}
 
 
 def _grad_input(ev: Ev, like: Any, dy: Any, w: Any, attrs: Attrs) -> Any:
     _, height, width, _ = ev.type_of(like).shape
-    geometry = {k: attrs[k] for k in ("stride", "pad")}
-    return ev.apply("conv2d_grad_input", (dy, w), **geometry, height=height, width=width)[0]
+    return ev.apply("conv2d_grad_input", (dy, w), **_same(attrs), height=height, width=width)[0]
 
 
 def _grad_weight(ev: Ev, x: Any, dy: Any, like: Any, attrs: Attrs) -> Any:
     kh, kw, _, _ = ev.type_of(like).shape
-    return ev.apply("conv2d_grad_weight", (x, dy), stride=attrs["stride"], pad=attrs["pad"], kh=kh, kw=kw)[0]
+    return ev.apply("conv2d_grad_weight", (x, dy), **_same(attrs), kh=kh, kw=kw)[0]
 
 
 def _forward(ev: Ev, x: Any, w: Any, attrs: Attrs) -> Any:
-    return ev.apply("conv2d", (x, w), stride=attrs["stride"], pad=attrs["pad"])[0]
+    return ev.apply("conv2d", (x, w), **_same(attrs))[0]
 
 
 def _vjp(ev: Ev, a: Ap, g: Gs) -> Gs:
@@ -166,50 +199,60 @@ def _weight_vjp(ev: Ev, a: Ap, g: Gs) -> Gs:
     )
 
 
-# (images, kernel rows, kernel columns, out channels, stride, pad)
-_SAMPLES: tuple[tuple[Image, int, int, int, int, int], ...] = (
-    ((1, 1, 1, 1), 1, 1, 1, 1, 0),
-    ((2, 5, 4, 3), 3, 3, 5, 1, 1),
-    ((1, 7, 7, 2), 3, 2, 4, 2, 0),
-    ((3, 6, 5, 1), 5, 5, 7, 1, 2),
-    ((2, 6, 6, 2), 3, 3, 3, 2, 1),
-    ((0, 4, 4, 2), 3, 3, 2, 1, 1),
-    ((1, 9, 8, 5), 1, 1, 17, 3, 0),
-    ((2, 4, 4, 3), 5, 5, 2, 1, 1),
-    ((3, 8, 8, 6), 3, 3, 16, 1, 1),
+_Case = tuple[Image, int, int, int, int, int | Pair, int]
+
+# (images, kernel rows, kernel columns, out channels, stride, pad, groups)
+_SAMPLES: tuple[_Case, ...] = (
+    ((1, 1, 1, 1), 1, 1, 1, 1, 0, 1),
+    ((2, 5, 4, 3), 3, 3, 5, 1, 1, 1),
+    ((1, 7, 7, 2), 3, 2, 4, 2, 0, 1),
+    ((3, 6, 5, 1), 5, 5, 7, 1, 2, 1),
+    ((2, 6, 6, 2), 3, 3, 3, 2, 1, 1),
+    ((0, 4, 4, 2), 3, 3, 2, 1, 1, 1),
+    ((1, 9, 8, 5), 1, 1, 17, 3, 0, 1),
+    ((2, 4, 4, 3), 5, 5, 2, 1, 1, 1),
+    ((3, 8, 8, 6), 3, 3, 16, 1, 1, 1),
+    ((2, 5, 6, 4), 3, 3, 6, 1, 1, 2),
+    ((1, 6, 5, 6), 3, 1, 3, 2, (1, 0), 3),
+    ((2, 5, 5, 3), 1, 5, 4, 1, (0, 2), 1),
+    ((1, 4, 5, 2), 5, 1, 2, 1, (2, 0), 2),
 )
 
-_SIZES: tuple[tuple[Image, int, int, int, int, int], ...] = (
-    ((10, 5, 5, 3), 3, 3, 7, 1, 1),
-    ((24, 7, 7, 1), 3, 3, 5, 1, 1),
-    ((100, 9, 9, 1), 3, 3, 7, 1, 1),
-    ((200, 7, 7, 1), 3, 3, 11, 1, 1),
-    ((48, 5, 5, 5), 3, 3, 13, 1, 1),
-    ((100, 5, 5, 7), 3, 3, 20, 1, 1),
-    ((200, 5, 5, 11), 3, 3, 24, 1, 1),
-    ((150, 3, 3, 9), 3, 3, 17, 1, 1),
-    ((40, 24, 24, 1), 5, 5, 7, 1, 2),
-    ((20, 13, 13, 5), 5, 5, 20, 1, 0),
-    ((3, 40, 40, 3), 5, 5, 12, 2, 0),
-    ((6, 11, 11, 48), 3, 3, 24, 1, 1),
+_SIZES: tuple[_Case, ...] = (
+    ((10, 5, 5, 3), 3, 3, 7, 1, 1, 1),
+    ((24, 7, 7, 1), 3, 3, 5, 1, 1, 1),
+    ((100, 9, 9, 1), 3, 3, 7, 1, 1, 1),
+    ((200, 7, 7, 1), 3, 3, 11, 1, 1, 1),
+    ((48, 5, 5, 5), 3, 3, 13, 1, 1, 1),
+    ((100, 5, 5, 7), 3, 3, 20, 1, 1, 1),
+    ((200, 5, 5, 11), 3, 3, 24, 1, 1, 1),
+    ((150, 3, 3, 9), 3, 3, 17, 1, 1, 1),
+    ((40, 24, 24, 1), 5, 5, 7, 1, 2, 1),
+    ((20, 13, 13, 5), 5, 5, 20, 1, 0, 1),
+    ((3, 40, 40, 3), 5, 5, 12, 2, 0, 1),
+    ((6, 11, 11, 48), 3, 3, 24, 1, 1, 1),
+    ((5, 10, 10, 44), 3, 3, 28, 1, 1, 2),
+    ((5, 9, 9, 20), 1, 7, 22, 1, (0, 3), 1),
 )
 
 
-def _attrs(stride: int, pad: int) -> dict[str, int]:
-    return {"stride": stride, "pad": pad}
+def _geometry_of(stride: int, pad: int | Pair, groups: int) -> dict[str, Attr]:
+    return {"stride": stride, "pad": pad, "groups": groups}
 
 
-def _shapes(x: Image, kh: int, kw: int, out: int, stride: int, pad: int) -> tuple[Image, Image, Image]:
+def _shapes(case: _Case) -> tuple[Image, Image, Image]:
     """Shapes of x, w and y."""
-    y = (x[0], extent(x[1], kh, stride, pad), extent(x[2], kw, stride, pad), out)
-    return x, (kh, kw, x[3], out), y
+    x, kh, kw, out, stride, pad, groups = case
+    pad_y, pad_x = pads("conv2d", {"pad": pad})
+    return x, (kh, kw, x[3] // groups, out), (x[0], extent(x[1], kh, stride, pad_y), extent(x[2], kw, stride, pad_x), out)
 
 
-def _cases(op: str, table: Sequence[tuple[Image, int, int, int, int, int]]) -> Iterator[tuple[Image, Image, Attrs]]:
+def _cases(op: str, table: Sequence[_Case]) -> Iterator[tuple[Image, Image, Attrs]]:
     """(shape of the first operand, of the second, attributes) of each row of a table, for one of the three operators."""
-    for x, kh, kw, out, stride, pad in table:
-        xs, ws, ys = _shapes(x, kh, kw, out, stride, pad)
-        geometry = _attrs(stride, pad)
+    for case in table:
+        x, kh, kw, _, stride, pad, groups = case
+        xs, ws, ys = _shapes(case)
+        geometry = _geometry_of(stride, pad, groups)
         if op == "conv2d":
             yield xs, ws, geometry
         elif op == "conv2d_grad_input":
@@ -235,7 +278,7 @@ def _op(
         name=name,
         inputs=inputs,
         outputs=(output,),
-        attrs={"stride": 1, "pad": 0, **dict.fromkeys(extra, REQUIRED)},
+        attrs={"stride": 1, "pad": 0, "groups": 1, **dict.fromkeys(extra, REQUIRED)},
         infer=infer,
         work=work,
         reference=reference,

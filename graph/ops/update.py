@@ -2,12 +2,15 @@
 
 ``sgd``: ``m' = momentum * m + (g + weight_decay * p)``, ``p' = p - learning_rate * m'`` (stochastic gradient descent with
 heavy-ball momentum, Polyak 1964, and L2 weight decay added to the gradient). With momentum 0, ``m'`` is the gradient used.
+
+``blend``: ``decay * old + (1 - decay) * new``, the running statistics of a batch normalization.
 """
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from graph.errors import TypeMismatch
 from graph.op import REQUIRED, Array, Attrs, Op, Sample, Size
 from graph.ops.common import Types, need, need_float, number, numbers, traffic
 from graph.tensor_type import TensorType, f32
@@ -57,4 +60,40 @@ sgd = Op(
     aliases={0: 0, 1: 2},
 )
 
-UPDATE = (sgd,)
+
+def _blend_infer(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    need_float("blend", types, 2)
+    need(types[0] == types[1], "blend", types, "wants operands of one shape")
+    if not 0 <= number("blend", attrs, "decay") <= 1:
+        raise TypeMismatch(f"blend: decay must lie in [0, 1], got {attrs['decay']!r}")
+    return (types[0],)
+
+
+def _blend_reference(arrays: Sequence[Array], attrs: Attrs) -> tuple[Array, ...]:
+    old, new = arrays
+    decay = number("blend", attrs, "decay")
+    return (np.asarray(old.dtype.type(decay) * old + old.dtype.type(1 - decay) * new),)
+
+
+def _blend_samples() -> Iterable[Sample]:
+    for shape in ((), (1,), (0, 3), (37,)):
+        for decay in (0.9, 0.0):
+            yield Sample(inputs=(numbers(*shape), numbers(*shape, seed=1)), attrs={"decay": decay})
+    yield Sample(inputs=(numbers(4, 6)[:, ::2], numbers(4, 6, seed=1)[:, ::2]), attrs={"decay": 0.75})
+
+
+blend = Op(
+    name="blend",
+    inputs=("old", "new"),
+    outputs=("blended",),
+    attrs={"decay": REQUIRED},
+    infer=_blend_infer,
+    work=lambda types, attrs: traffic(3 * types[0].size, types, types[:1]),
+    reference=_blend_reference,
+    vjp=None,
+    samples=_blend_samples,
+    sizes=lambda: tuple(Size(types=(f32(n),) * 2, attrs={"decay": 0.9}) for n in (11, 90, 230, 700, 1_900)),
+    aliases={0: 0},
+)
+
+UPDATE = (sgd, blend)

@@ -19,6 +19,8 @@ class Operation(StrEnum):
     ALL_REDUCE = "all_reduce"  # the sum, everywhere
     REDUCE_SCATTER = "reduce_scatter"  # part i of the sum, at rank i
     ALL_GATHER = "all_gather"  # part i of rank i, everywhere
+    BROADCAST = "broadcast"  # what the root has, everywhere
+    REDUCE = "reduce"  # the sum, at the root
 
 
 @record
@@ -34,6 +36,8 @@ class Algorithm:
     symmetric : the same for every index: it may not look at `Group.i`, and like ranks can be folded.
     operation : what it leaves behind.
     is_cut : it cuts the buffer into one part a rank and moves parts; else it moves whole buffers.
+    is_direct : every rank sends to every other, so its bandwidth is what a rank has while all send to all; else what it has while
+        all send to the next.
     accepts : ranks -> whether a group of that size can play it.
     """
 
@@ -43,6 +47,7 @@ class Algorithm:
     symmetric: bool = True
     operation: Operation = Operation.ALL_REDUCE
     is_cut: bool = False
+    is_direct: bool = False
     accepts: Callable[[int], bool] = lambda ranks: ranks >= 1
 
 
@@ -67,6 +72,11 @@ class Group:
             raise InvalidPlan(
                 f"collective {c.algorithm!r} cannot be played by {self.n} ranks; these can: {', '.join(able) or 'none'}"
             )
+
+    @property
+    def beyond(self) -> int:
+        """How many places beyond the root I am; refused as `i` is."""
+        return (self.i - self._c.root) % self.n
 
     @property
     def i(self) -> int:

@@ -4,6 +4,7 @@ What it proves
 * no deadlock, and every letter meets the receiver it was meant for, with as many bytes as that expects;
 * an update takes each contribution to a gradient exactly once, replicas take the same ones, and none is taken by two updates;
 * what is read was written, and has not been overwritten by a later value of the same slot;
+* what ranks gather is the same to all who read it, and what they sum up has the piece of each, once;
 * in a plan that never waits for what it hears, every contribution is taken by some update.
 
 A plan whose programs wait (parameter server, coordinator) may lose contributions, and may take stale ones: both are reported.
@@ -17,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graph.errors import InvalidPlan
+from graph.parallel.exchanged import Exchanged
 from graph.parallel.lanes import Lanes
 from graph.parallel.ledger import NOTHING, Contribution, Ledger, Marks, Update
 from graph.parallel.machine import Action, Machine
-from graph.parallel.plan import BufferKind, Collective, Do, Message, Path, Plan, Rank, Recv, Ref, Send
+from graph.parallel.plan import BufferKind, Collective, Do, Exchange, Message, Path, Plan, Rank, Recv, Ref, Send
 from graph.record import record
 from graph.rng import philox4x32, stable_key
 
@@ -52,14 +54,26 @@ class Proof:
 
 
 class _Cell:
-    """What a slot of a buffer holds: of a gradient the contributions in each part, of a parameter its version."""
+    """What each part of a slot of a buffer holds: of a gradient the contributions, of a parameter its version."""
 
-    __slots__ = ("index", "parts", "version")
+    __slots__ = ("index", "parts")
 
     def __init__(self) -> None:
         self.index: int | None = None  # which value of the buffer; None: nothing was written yet
-        self.parts: list[Marks] = [NOTHING]
-        self.version = 0
+        self.parts: list[tuple[Marks, int]] = [(NOTHING, 0)]
+
+    def cut(self, parts: int, size: int) -> bool:
+        """Cut it so, or heal it, as far as parts that come to lie together agree; False when they do not."""
+        old, nests = len(self.parts), not size % max(parts, len(self.parts))
+        if nests and not parts % old:
+            self.parts = [p for p in self.parts for _ in range(parts // old)]
+            return True
+        step = old // parts if nests and not old % parts else old
+        groups = [self.parts[k : k + step] for k in range(0, old, step)]
+        if any(p != g[0] for g in groups for p in g):
+            return False
+        self.parts = [g[0] for g in groups for _ in range(parts // len(groups))]
+        return True
 
 
 class _Letter(NamedTuple):
@@ -85,7 +99,7 @@ class _Player:
         self.nbytes: Counter[Rank] = Counter(dict.fromkeys(plan.ranks, 0))
         self.known: set[Rank | str] = {*plan.ranks, *plan.role}
         self.ids: set[tuple[Rank, Path]] = set()
-        self.ledger = Ledger(plan)
+        self.ledger, self.exchanged = Ledger(plan), Exchanged(plan)
         self.user_log = log
         self.lanes = Lanes(plan.slots, self.carry, self.deliver)
         self.machines = [Machine(plan, r, self.begin, self.log, window=window) for r in plan.ranks]
@@ -149,7 +163,7 @@ class _Player:
         self.wires[rank, dst, ins.lane] = max(self.wires.get((rank, dst, ins.lane), 0), nbytes)
         self.transfers[(a.parent or a).id[1:]] += 1
         self.nbytes[rank] += nbytes
-        letter = _Letter(rank, ins.tag, ins.note, cell.parts[part], cell.version, nbytes)
+        letter = _Letter(rank, ins.tag, ins.note, *cell.parts[part], nbytes)
         self.ready.append((self.sent, (a, letter, dst, ins.lane)))
 
     def sent(self, a: Action, letter: _Letter, dst: Rank, lane: str) -> None:
@@ -166,16 +180,16 @@ class _Player:
         contents = letter.contents
         if ins.add:
             cell, part = self.cell(a, ins.into)
-            contents = cell.parts[part].plus(contents)
+            contents = cell.parts[part][0].plus(contents)
         self.write(a, ins.into, contents, letter.version)
         self.ready.append((a.machine.finish, (a,)))
 
     # --- what buffers hold
 
-    def cell(self, a: Action, ref: Ref, *, writing: bool = False) -> tuple[_Cell, int]:
-        """The slot, cut as `ref` cuts it, and which part is meant. A whole is cut, or healed when its parts agree."""
+    def slot(self, a: Action, ref: Ref, *, writing: bool = False) -> _Cell:
+        """The slot that `ref` means; when it is read, the value that is meant must be there."""
         rank = a.machine.rank
-        name, slot, part, parts = self.plan.key(rank, ref)
+        name, slot, _, _ = self.plan.key(rank, ref)
         b = self.plan.buffer(rank, name)
         c = self.cells.setdefault((b.shared or rank, name, slot), _Cell())
         if not writing and c.index is None and b.kind in (BufferKind.ACTIVATION, BufferKind.DATA):
@@ -184,15 +198,22 @@ class _Player:
             raise InvalidPlan(
                 f"{a!r} reads {name!r} {ref.index} from slot {slot} of {b.slots}, which holds {c.index}: it takes more slots"
             )
-        if len(c.parts) != parts:
-            if any(p != c.parts[0] for p in c.parts) and not (writing and parts == 1):
-                raise InvalidPlan(f"{a!r} takes {name!r} in {parts} parts, but its {len(c.parts)} parts hold different sums")
-            c.parts = [c.parts[0]] * parts
+        return c
+
+    def cell(self, a: Action, ref: Ref, *, writing: bool = False) -> tuple[_Cell, int]:
+        """The slot, cut as `ref` cuts it, and which part is meant. A whole is cut, or healed when its parts agree."""
+        c, b = self.slot(a, ref, writing=writing), self.plan.buffer(a.machine.rank, ref.buffer)
+        name, _, part, parts = self.plan.key(a.machine.rank, ref)
+        if len(c.parts) != parts and not c.cut(parts, b.size):
+            if not (writing and parts == 1):
+                what = "versions" if b.kind == BufferKind.PARAMETER else "sums"
+                raise InvalidPlan(f"{a!r} takes {name!r} in {parts} parts, but its {len(c.parts)} parts hold different {what}")
+            c.parts = c.parts[:1]
         return c, part
 
     def write(self, a: Action, ref: Ref, contents: Marks, version: int) -> None:
         c, part = self.cell(a, ref, writing=True)
-        c.index, c.parts[part], c.version = ref.index, contents, version
+        c.index, c.parts[part] = ref.index, (contents, version)
 
     def do(self, a: Action, ins: Do) -> None:
         """A kernel: a gradient is made or summed, a parameter is updated from gradients, anything else is just written."""
@@ -201,10 +222,13 @@ class _Player:
         seen: dict[Ref, Marks] = {}
         versions: dict[str, int] = {}
         for r in ins.reads:
+            if buffer[r].exchange != Exchange.NONE:
+                self.exchanged.read(a, r, [marks for marks, _ in self.slot(a, r).parts])
+                continue
             c, part = self.cell(a, r)
-            seen[r] = c.parts[part]
+            seen[r], version = c.parts[part]
             if buffer[r].kind == BufferKind.PARAMETER:
-                versions[r.buffer] = c.version
+                versions[r.buffer] = version
         gradients = [r for r in ins.reads if buffer[r].kind == BufferKind.GRADIENT]
         is_sum = any(
             r not in ins.writes for r in gradients
@@ -212,10 +236,13 @@ class _Player:
         for w in ins.writes:
             kind, contents, version = buffer[w].kind, NOTHING, 0
             if kind == BufferKind.PARAMETER:
-                version = self.cell(a, w, writing=True)[0].version
+                c, part = self.cell(a, w, writing=True)
+                version = c.parts[part][1]
                 for r in gradients:
                     self.ledger.take(a, w, r, seen[r], version)
                 version += bool(gradients)
+            elif buffer[w].exchange != Exchange.NONE:
+                contents = self.exchanged.write(a, w)
             elif kind == BufferKind.GRADIENT and is_sum:
                 for r in gradients:
                     contents = contents.plus(seen[r])
@@ -231,6 +258,7 @@ class _Player:
         stuck = [a for m in self.machines for a in m.stuck]
         if stuck:
             raise InvalidPlan("deadlock: " + "; ".join(f"{a!r} waits for {self.waits_for(a)}" for a in stuck[:6]))
+        self.exchanged.finish()
         books = self.ledger
         lost = books.lost
         if lost and books.taken and not self.has_waited:

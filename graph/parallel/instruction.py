@@ -27,7 +27,7 @@ class Rank(NamedTuple):
 class Ref:
     """Value number `index` of a buffer (it lies in slot ``index mod slots``), or one of its `parts`.
 
-    With `turn`, parts are counted from the reader's index along those axes.
+    With `turn`, parts are counted from the reader's index along those axes, times `stride`.
     """
 
     buffer: str
@@ -35,15 +35,34 @@ class Ref:
     part: int = 0
     parts: int = 1
     turn: tuple[str, ...] = ()
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """Where a peer stands along an `axis` of its role: ``my index along `mine` // over * times + plus``, modulo the axis.
+
+    Without axes of mine my index is 0, and the place is `plus` for everybody.
+    """
+
+    axis: str
+    mine: tuple[str, ...] = ()
+    over: int = 1
+    times: int = 1
+    plus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The rank with my coordinates in another role, or `by` places further along some axes of mine."""
+    """The rank with my coordinates in another role, or `by` places further along some axes of mine.
+
+    With `at`, the rank with these coordinates; along axes that are not in it, with mine of the same name.
+    """
 
     role: str | None = None
     along: tuple[str, ...] = ()
     by: int = 0
+    at: tuple[Coordinate, ...] = ()
 
 
 @record
@@ -65,7 +84,11 @@ class Do:
 
 @record
 class Send:
-    """Send a value to a peer. A lane is a stream and a FIFO channel to each peer."""
+    """Send a value to a peer. A lane is a stream and a FIFO channel to each peer.
+
+    `which` tells apart actions of mine that have one tag, because they go to different peers. With `stream`, the sends of a lane
+    run on a stream of another name: sends on one are carried one after another, sends on several at the same time.
+    """
 
     tag: Path
     what: Ref
@@ -73,10 +96,12 @@ class Send:
     lane: str = "wire"
     note: object = None
     wait: bool = False
+    which: Path = ()
+    stream: str = ""
 
     @property
     def id(self) -> Path:
-        return (*self.tag, "send")
+        return (*self.tag, *self.which, "send")
 
     @property
     def reads(self) -> tuple[Ref, ...]:
@@ -88,14 +113,15 @@ class Send:
 
     @property
     def on(self) -> str:
-        return self.lane + ">"
+        return (self.stream or self.lane) + ">"
 
 
 @record
 class Recv:
     """Receive a value. `source` as text: whichever rank of that role comes first; then the tag is the message's.
 
-    `add` combines with what is there instead of replacing it. `timeout` is in seconds; when it ends the value is None.
+    `add` combines with what is there instead of replacing it. `timeout` is in seconds; when it ends the value is None. `which`
+    and `stream` are as those of `Send`, and need not be the sender's.
     """
 
     tag: Path
@@ -105,11 +131,13 @@ class Recv:
     add: bool = False
     wait: bool = False
     timeout: float | None = None
+    which: Path = ()
+    stream: str = ""
     note: None = None
 
     @property
     def id(self) -> Path:
-        return (*self.tag, "recv")
+        return (*self.tag, *self.which, "recv")
 
     @property
     def reads(self) -> tuple[Ref, ...]:
@@ -121,18 +149,20 @@ class Recv:
 
     @property
     def on(self) -> str:
-        return self.lane + "<"
+        return (self.stream or self.lane) + "<"
 
 
 @record
 class Collective:
-    """A collective operation over the group along some axes, in place."""
+    """A collective operation over the group along some axes, in place. `root` is the index of the rank that it goes out from or
+    comes to, where the algorithm has one (it is counted modulo the ranks)."""
 
     id: Path
     algorithm: str
     what: Ref
     along: tuple[str, ...]
     on: str = "comm"
+    root: int = 0
     wait: bool = False
     note: None = None
 

@@ -32,7 +32,7 @@ class Lanes:
         self.unread: dict[tuple[Rank, Rank, str], int] = defaultdict(int)
         self.held: dict[tuple[Rank, Rank, str], deque[Action]] = defaultdict(deque)
         self.box: dict[tuple[Rank, str], list[Any]] = defaultdict(list)
-        self.reader: dict[tuple[Rank, str], tuple[Action, Rank | str]] = {}
+        self.readers: dict[tuple[Rank, str], dict[Rank | str, Action]] = defaultdict(dict)  # who waits, by whom they wait for
 
     def offer(self, a: Action, src: Rank, dst: Rank) -> None:
         """A send may begin: it is carried when the channel has room."""
@@ -46,9 +46,11 @@ class Lanes:
     def arrived(self, letter: Any, dst: Rank, lane: str) -> None:
         """A letter came; its first element is who sent it."""
         self.box[dst, lane].append(letter)
-        waiting = self.reader.pop((dst, lane), None)
-        if waiting is not None:
-            self.want(waiting[0], dst, waiting[1])
+        if readers := self.readers[dst, lane]:
+            for source in (letter[0], letter[0].role):
+                if (a := readers.pop(source, None)) is not None:
+                    self.want(a, dst, source)
+                    return
 
     def want(self, a: Action, dst: Rank, source: Rank | str) -> None:
         """Give `a` the first letter from this rank, or from any rank of this role; else let it wait."""
@@ -65,11 +67,11 @@ class Lanes:
                 else:
                     self.unread[wire] -= 1
                 return
-        self.reader[dst, lane] = a, source
+        self.readers[dst, lane][source] = a
 
     def give_up(self, a: Action) -> None:
         """Its time is over: if it still waits, it ends with None."""
-        at = a.machine.rank, a.ins.lane  # type: ignore[union-attr]
-        if self.reader.get(at, (None,))[0] is a:
-            del self.reader[at]
+        readers = self.readers[a.machine.rank, a.ins.lane]  # type: ignore[union-attr]
+        for source in [s for s, waiting in readers.items() if waiting is a]:
+            del readers[source]
             a.machine.finish(a)

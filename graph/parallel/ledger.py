@@ -55,12 +55,19 @@ class Ledger:
         self.made: list[Contribution] = []  # bit k of a set is contribution k
         self.born: list[Mapping[str, int]] = []  # versions of the parameters that each was made with
         self.taken: Counter[Update] = Counter()
+        self.copies: dict[tuple[Any, ...], int] = {}
         self.by_replica: dict[tuple[Any, ...], int] = {}
         self.used: Counter[tuple[Any, ...]] = Counter()
         self.staleness: Counter[int] = Counter()
 
     def contribute(self, a: Action, buffer: str, versions: Mapping[str, int]) -> Marks:
-        """Enter a gradient that an action made from these versions of the parameters."""
+        """Enter a gradient that an action made from these versions of the parameters; of copies, one counts."""
+        rank = a.machine.rank
+        if same := self.plan.buffer(rank, buffer).copies:
+            others = tuple(c for c, axis in zip(rank.at, self.plan.role[rank.role].axes, strict=True) if axis not in same)
+            number = self.copies.setdefault((rank.role, others, a.id, buffer), len(self.made))
+            if number < len(self.made):
+                return Marks(1 << number)
         self.made.append(Contribution(a.machine.rank, a.id, buffer))
         self.born.append(versions)
         return Marks(1 << len(self.made) - 1)
@@ -79,7 +86,8 @@ class Ledger:
         shard: tuple[int, ...] = tuple(c for c, axis in zip(rank.at, role.axes, strict=True) if axis in b.sharded)
         if b.shared is not None:  # one parameter, many writers: each update is its own
             shard = rank.at
-        replica = rank.role, shard, a.id, w.buffer, r.buffer, r.part
+        part = self.plan.key(rank, r)[2]
+        replica = rank.role, shard, a.id, w.buffer, r.buffer, part
         known = self.by_replica.get(replica)
         if known not in (None, marks.some):
             raise InvalidPlan(
@@ -90,7 +98,7 @@ class Ledger:
         if known is not None:
             return  # the same update of another replica was looked at
         self.by_replica[replica] = marks.some
-        before = rank.role, shard, w.buffer, r.part
+        before = rank.role, shard, w.buffer, part
         if twice := self.used[before] & marks.some:
             raise InvalidPlan(f"{a!r} takes the contribution of {self.name(twice)}, which an earlier update of {w.buffer!r} took")
         self.used[before] |= marks.some

@@ -68,23 +68,25 @@ class Action:
 class Scope:
     """Read after write, write after read, write after write: by buffer, as a dependency engine orders operations.
 
-    With `keep`, predecessors are remembered after they ended.
+    An action that cuts a buffer otherwise than the one before it follows all that touched any part of it until then. With `keep`,
+    predecessors are remembered after they ended.
     """
 
-    __slots__ = ("_keep", "_parts", "_readers", "_writer")
+    __slots__ = ("_before", "_keep", "_parts", "_readers", "_writer")
 
     def __init__(self, keep: bool = False) -> None:
         self._writer: dict[Key, Action] = {}
         self._readers: dict[Key, list[Action]] = {}
         self._parts: dict[tuple[str, int], int] = {}
+        self._before: dict[tuple[str, int], tuple[list[Action], list[Action]]] = {}  # who wrote, who read, while cut otherwise
         self._keep = keep
 
     def before(self, a: Action, reads: Sequence[Key], writes: Sequence[Key]) -> list[Action]:
         """The actions that must end before `a` begins, which is entered as a reader and writer."""
         need: list[Action] = []
         for key in reads:
-            self._same_parts(a, key)
-            self._last_writer(key, need)
+            self._cut_as(key)
+            self._last_writer(a, key, need)
             readers = self._readers.get(key)
             if readers is None:
                 self._readers[key] = [a]
@@ -94,28 +96,45 @@ class Scope:
             if n >= 16 and not n & (n - 1) and not self._keep:
                 self._readers[key] = [r for r in readers if not r.done]
         for key in writes:
-            self._same_parts(a, key)
+            self._cut_as(key)
             readers = self._readers.pop(key, None)
             if readers:
                 need += [r for r in readers if r is not a and (self._keep or not r.done)]
-            self._last_writer(key, need)
+            if self._before and key not in self._writer and (before := self._before.get(key[:2])) is not None:
+                need += [r for r in before[1] if r is not a and (self._keep or not r.done)]
+            self._last_writer(a, key, need)
             self._writer[key] = a
         return need
 
-    def _last_writer(self, key: Key, need: list[Action]) -> None:
+    def _last_writer(self, a: Action, key: Key, need: list[Action]) -> None:
         writer = self._writer.get(key)
         if writer is not None:
             if self._keep or not writer.done:
                 need.append(writer)
             else:
                 del self._writer[key]
+        elif self._before and (before := self._before.get(key[:2])) is not None:
+            need += [w for w in before[0] if w is not a and (self._keep or not w.done)]
 
-    def _same_parts(self, a: Action, key: Key) -> None:
-        if self._parts.setdefault(key[:2], key[3]) != key[3]:
-            raise InvalidPlan(
-                f"{a!r} cuts {key[0]!r} into {key[3]} parts, an earlier action into {self._parts[key[:2]]}; "
-                f"cut it alike, or cut it within a collective"
-            )
+    def _cut_as(self, key: Key) -> None:
+        """From now on a slot is cut into as many parts as `key` says; if it was cut otherwise, remember who touched it."""
+        slot = key[:2]
+        parts = self._parts.setdefault(slot, key[3])
+        if parts == key[3]:
+            return
+        keys = [(*slot, p, parts) for p in range(parts)]
+        writers, readers = [], [r for k in keys for r in self._readers.pop(k, ())]
+        for k in keys:
+            if (w := self._writer.pop(k, None)) is not None:
+                writers.append(w)
+        earlier = self._before.pop(slot, None)
+        if earlier is not None and len(writers) < parts:  # of some part they are still the last
+            writers, readers = earlier[0] + writers, earlier[1] + readers
+        self._before[slot] = (
+            [w for w in dict.fromkeys(writers) if self._keep or not w.done],
+            [r for r in dict.fromkeys(readers) if self._keep or not r.done],
+        )
+        self._parts[slot] = key[3]
 
 
 class Machine:
@@ -182,7 +201,7 @@ class Machine:
         slots = self._slots.get(ref.buffer)
         if slots is None:
             slots = self.plan.buffer(self.rank, ref.buffer).slots  # raises
-        return ref.buffer, ref.index % slots, (ref.part + turn) % ref.parts, ref.parts
+        return ref.buffer, ref.index % slots, (ref.part + turn * ref.stride) % ref.parts, ref.parts
 
     def _push(self, ins: Instruction, scope: Scope, parent: Action | None) -> None:
         """Put an instruction on its stream, behind all that must come before it."""

@@ -21,13 +21,13 @@ from typing import Any
 from graph.errors import InvalidPlan, nearest
 from graph.ir import Graph
 from graph.parallel.algorithm import COLLECTIVES, Group
-from graph.parallel.instruction import Collective, Do, Instruction, Message, Path, Peer, Rank, Recv, Ref, Send
+from graph.parallel.instruction import Collective, Coordinate, Do, Instruction, Message, Path, Peer, Rank, Recv, Ref, Send
 from graph.record import record
 from graph.registry import Registry
 
 __all__ = [
-    "PROGRAMS", "Buffer", "BufferKind", "Collective", "Do", "Instruction", "Loss", "Message", "Path", "Peer", "Plan", "Program",
-    "Rank", "Recv", "Ref", "Role", "Send", "Shard", "program",
+    "PROGRAMS", "Buffer", "BufferKind", "Collective", "Coordinate", "Do", "Exchange", "Instruction", "Loss", "Message", "Path",
+    "Peer", "Plan", "Program", "Rank", "Recv", "Ref", "Role", "Send", "Shard", "program",
 ]  # fmt: skip
 
 
@@ -41,6 +41,14 @@ class BufferKind(StrEnum):
     DATA = "data"
 
 
+class Exchange(StrEnum):
+    """What becomes of a value that every rank writes and a collective completes; the checker holds it to that."""
+
+    NONE = "none"
+    GATHER = "gather"  # whoever reads it finds the same at every rank
+    SUM = "sum"  # somebody who reads it finds what every rank wrote, once
+
+
 @record
 class Buffer:
     """Memory of a role that its program names.
@@ -52,6 +60,9 @@ class Buffer:
     kind : a `BufferKind`, or its text.
     slots : values kept at once.
     sharded : axes along which ranks hold different elements; along the others they are replicas.
+    is_cut : it holds only a part of its values: packed, padded and cut evenly along `sharded`, part i at index i.
+    copies : axes along which every rank makes the same values by itself: of a gradient one copy counts, and none may be summed.
+    exchange : an `Exchange`, or its text: what ranks put together in it, piece by piece.
     shared : the buffer lives once, in this role's memory, under every rank that names it (HOGWILD!).
     values : names of the graph values that it holds, in order, contiguous.
     """
@@ -61,12 +72,17 @@ class Buffer:
     kind: str = "activation"
     slots: int = 1
     sharded: tuple[str, ...] = ()
+    is_cut: bool = False
+    copies: tuple[str, ...] = ()
+    exchange: str = "none"
     shared: str | None = None
     values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in set(BufferKind):
             raise InvalidPlan(f"unknown kind of buffer {self.kind!r}; {nearest(self.kind, BufferKind)}")
+        if self.exchange not in set(Exchange):
+            raise InvalidPlan(f"unknown exchange {self.exchange!r}; {nearest(self.exchange, Exchange)}")
         if self.size < 0 or self.itemsize < 1 or self.slots < 1:
             raise InvalidPlan(
                 f"a buffer has size >= 0, itemsize >= 1 and slots >= 1, "
@@ -115,7 +131,11 @@ class Role:
     graph : what a rank of it computes in a step, in pieces; None: it runs named kernels only, or stands for no graph at all.
     segments : kernel name of a `Do` -> names of the graph's nodes that it runs, in order.
     places : stream -> place: ``"device"``, the next free device of the system, or ``"host"``, a computer around devices.
+    is_turned : with an axis ``"node"``: ranks of node k begin k / nodes of the way around the ring of their devices. Where that many of
+        them deal with a server of their own node, these stand at the same places in every node.
     batch_along : axes along which the samples of a step are divided; None: all of the role's axes; (): each rank sees all.
+    sample_parts : parts of a rank's micro-batch; part p of all ranks, in rank order, are samples that stand together in the step.
+        1: all samples of a rank stand together.
     shards : parameter -> how it is cut; what is not named is whole at every rank.
     loss : a `Loss`, or its text.
     """
@@ -128,7 +148,9 @@ class Role:
     graph: Graph | None = field(default=None, repr=False)
     segments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=lambda: {"compute": "device"})
+    is_turned: bool = False
     batch_along: tuple[str, ...] | None = None
+    sample_parts: int = 1
     shards: Mapping[str, Shard] = field(default_factory=dict)
     loss: str = "share"
 
@@ -250,6 +272,8 @@ class Plan:
         name = p.role or me.role
         if name not in self.role:
             raise InvalidPlan(f"{me} names a peer of role {name!r}, which the plan does not have; {nearest(name, self.role)}")
+        if p.at:
+            return Rank(name, tuple(self._coordinate(me, name, axis, p.at) for axis in self.role[name].axes))
         if not p.by:
             return Rank(name, me.at if self.role[name].axes else ())
         i, n = self.index(me, p.along)
@@ -258,6 +282,13 @@ class Plan:
             if axis in p.along:
                 i, at[k] = divmod(i, size)
         return Rank(name, tuple(at))
+
+    def _coordinate(self, me: Rank, role: str, axis: str, at: tuple[Coordinate, ...]) -> int:
+        """Where a peer of `role` stands along an axis of its own."""
+        c = next((c for c in at if c.axis == axis), None)
+        if c is None:
+            return self.index(me, (axis,))[0]
+        return (self.index(me, c.mine)[0] // c.over * c.times + c.plus) % self.role[role].axes[axis]
 
     def group(self, me: Rank, along: tuple[str, ...]) -> list[Rank]:
         """The ranks of my group along some axes, me first."""
@@ -269,7 +300,7 @@ class Plan:
 
     def key(self, me: Rank, ref: Ref) -> tuple[str, int, int, int]:
         """(buffer, slot, part, parts): what a `Ref` means to `me`."""
-        part = (ref.part + self.index(me, ref.turn)[0]) % ref.parts if ref.turn else ref.part % ref.parts
+        part = (ref.part + self.index(me, ref.turn)[0] * ref.stride) % ref.parts if ref.turn else ref.part % ref.parts
         return ref.buffer, ref.index % self.buffer(me, ref.buffer).slots, part, ref.parts
 
     def buffer(self, me: Rank, name: str) -> Buffer:
@@ -299,8 +330,8 @@ class Plan:
         for r in self.roles:
             params = sorted((k, v) for k, v in r.params.items() if k != "steps")
             text += [repr((r.name, r.program, params, tuple(r.axes.items()), tuple(r.buffers.items())))]
-            text += [repr((tuple(r.segments.items()), tuple(r.places.items()))), _source(PROGRAMS[r.program])]
-            text += [repr((r.batch_along, tuple(r.shards.items()), str(r.loss)))]
+            text += [repr((tuple(r.segments.items()), tuple(r.places.items()), r.is_turned)), _source(PROGRAMS[r.program])]
+            text += [repr((r.batch_along, r.sample_parts, tuple(r.shards.items()), str(r.loss)))]
             text += [_source(COLLECTIVES[v].program) for v in r.params.values() if isinstance(v, str) and v in COLLECTIVES]
         return sha256("\n".join(text).encode()).hexdigest()[:16]
 

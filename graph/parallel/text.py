@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from graph.parallel.algorithm import COLLECTIVES
+from graph.parallel.algorithm import COLLECTIVES, Operation
 from graph.parallel.check import check
 from graph.parallel.machine import Action
-from graph.parallel.plan import Collective, Do, Instruction, Path, Plan, Rank, Recv, Ref, Role, Send
+from graph.parallel.plan import Collective, Do, Exchange, Instruction, Path, Plan, Rank, Recv, Ref, Role, Send
 from graph.parallel.unroll import instructions
 
 LIMIT = 200  # lines of a stream that depends on what it hears
@@ -48,8 +48,10 @@ def _head(role: Role) -> Iterator[str]:
 def _buffers(role: Role) -> list[str]:
     rows = []
     for name, b in role.buffers.items():
-        where = [f"sharded along {', '.join(b.sharded)}"] if b.sharded else []
+        where = [f"{'cut' if b.is_cut else 'sharded'} along {', '.join(b.sharded)}"] if b.sharded else []
+        where += [f"a copy along {', '.join(b.copies)}"] if b.copies else []
         where += [f"in the memory of {b.shared}"] if b.shared else []
+        where += [f"to {b.exchange}"] if b.exchange != Exchange.NONE else []
         rows.append((name, str(b.kind), f"{b.slots} x {b.size * b.itemsize:,} B", " ".join((*where, *b.values))))
     return _table(rows)
 
@@ -83,8 +85,10 @@ def _row(plan: Plan, rank: Rank, ins: Instruction, id: Path) -> tuple[str, str, 
         return ins.on, name, touched, " ".join((*counts, note))
     if isinstance(ins, Collective):
         ranks = plan.index(rank, ins.along)[1]
-        transfers = COLLECTIVES[ins.algorithm].transfers(ranks)
-        what = f"{ins.algorithm} over {', '.join(ins.along)} ({ranks} ranks, {transfers} transfers)"
+        algorithm = COLLECTIVES[ins.algorithm]
+        way = {Operation.BROADCAST: f" from rank {ins.root % ranks}", Operation.REDUCE: f" to rank {ins.root % ranks}"}
+        transfers, root = algorithm.transfers(ranks), way.get(algorithm.operation, "")
+        what = f"{ins.algorithm}{root} over {', '.join(ins.along)} ({ranks} ranks, {transfers} transfers)"
         return ins.on, name, f"{_ref(ins.what)} {what}", f"{plan.nbytes(rank, ins.what):,} B"
     if isinstance(ins, Send):
         return ins.on, name, f"{_ref(ins.what)} -> {plan.peer(rank, ins.to)}", f"{plan.nbytes(rank, ins.what):,} B"

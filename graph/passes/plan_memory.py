@@ -6,9 +6,16 @@ offset calculation of Pisarchyk and Lee, "Efficient memory management for deep n
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
+from typing import Any
+
+import numpy as np
 
 from graph.errors import GraphError, InvalidPlan
 from graph.record import record
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+Offsets = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @record
@@ -27,16 +34,12 @@ class Layout:
 
 @record
 class _Block:
-    """Values laid out as one: which actions use it, and which actions precede all of those, as bit sets."""
+    """Values laid out as one: which actions use it, and, as a bit set, which actions precede all of those."""
 
     values: tuple[str, ...]
     size: int
-    used: int
+    used: tuple[int, ...]
     before: int
-
-    def conflicts(self, other: "_Block") -> bool:
-        """Whether neither is over before the other begins."""
-        return bool(self.used & ~other.before and other.used & ~self.before)
 
 
 def ancestors(needs: Sequence[Sequence[int]]) -> list[int]:
@@ -55,16 +58,16 @@ def ancestors(needs: Sequence[Sequence[int]]) -> list[int]:
 def _block(
     values: tuple[str, ...], sizes: Mapping[str, int], uses: Mapping[str, tuple[int, ...]], before: Sequence[int]
 ) -> _Block:
-    used, common = 0, -1
+    used, common = list[int](), -1
     for v in values:
         for a in uses[v]:
             if not 0 <= a < len(before):
                 raise InvalidPlan(f"value {v!r} is used by action {a}, but there are {len(before)}")
-            used |= 1 << a
+            used.append(a)
             common &= before[a]
     if not used:
         raise InvalidPlan(f"nothing uses {', '.join(values)}: a value needs at least the action that defines it")
-    return _Block(values=values, size=sum(sizes[v] for v in values), used=used, before=common)
+    return _Block(values=values, size=sum(sizes[v] for v in values), used=tuple(used), before=common)
 
 
 def _blocks(
@@ -81,14 +84,23 @@ def _blocks(
     return [_block(m, sizes, uses, before) for m in members]
 
 
-def _gap(taken: Sequence[tuple[int, int]], size: int) -> int:
-    """The start of the smallest gap between the taken intervals (sorted) that holds `size`; else the end of the last."""
-    best, best_length, end = -1, 0, 0
-    for start, stop in taken:
-        if start - end >= size and (best < 0 or start - end < best_length):
-            best, best_length = end, start - end
-        end = max(end, stop)
-    return best if best >= 0 else end
+def _conflicts(blocks: Sequence[_Block], actions: int) -> Flags:
+    """For each pair of blocks whether neither is over before the other begins: blocks x blocks."""
+    width = -(-actions // 8)
+    bits = np.frombuffer(b"".join(b.before.to_bytes(width, "little") for b in blocks), np.uint8).reshape(len(blocks), width)
+    before = np.unpackbits(bits, axis=1, bitorder="little").astype(bool)  # blocks x actions
+    first = [0, *accumulate(len(b.used) for b in blocks)][:-1]
+    precedes = np.logical_and.reduceat(before[:, list(chain.from_iterable(b.used for b in blocks))], first, axis=1)
+    return ~(precedes | precedes.T)
+
+
+def _gap(starts: Offsets, stops: Offsets, size: int) -> int:
+    """The start of the smallest gap between these intervals that holds `size` (of like ones the first); else the end of the last."""
+    order = np.lexsort((stops, starts))
+    ends = np.maximum.accumulate(np.concatenate(([0], stops[order])))
+    lengths = starts[order] - ends[:-1]
+    wide = np.flatnonzero(lengths >= size)
+    return int(ends[wide[lengths[wide].argmin()]] if len(wide) else ends[-1])
 
 
 def plan_memory(
@@ -120,16 +132,18 @@ def plan_memory(
     """
     if align < 1:
         raise GraphError(f"align must be >= 1, got {align}")
-    blocks = _blocks(sizes, uses, ancestors(needs), groups)
-    placed: list[tuple[_Block, int, int]] = []
+    blocks = sorted(_blocks(sizes, uses, ancestors(needs), groups), key=lambda b: -b.size)
+    if not blocks:
+        return Layout(offsets={}, nbytes=0)
+    conflicts = _conflicts(blocks, len(needs))
+    starts, stops = np.zeros((2, len(blocks)), np.int64)
     offsets: dict[str, int] = {}
-    for b in sorted(blocks, key=lambda b: -b.size):
+    for k, b in enumerate(blocks):
         length = b.size + -b.size % align
-        taken = sorted((start, stop) for other, start, stop in placed if b.conflicts(other))
-        start = _gap(taken, length)
-        placed.append((b, start, start + length))
-        at = start
+        others = np.flatnonzero(conflicts[k, :k])
+        starts[k] = at = _gap(starts[others], stops[others], length)
+        stops[k] = at + length
         for v in b.values:
             offsets[v] = at
             at += sizes[v]
-    return Layout(offsets={v: offsets[v] for v in sizes}, nbytes=max((stop for _, _, stop in placed), default=0))
+    return Layout(offsets={v: offsets[v] for v in sizes}, nbytes=int(stops.max()))

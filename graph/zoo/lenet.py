@@ -32,8 +32,6 @@ def lenet(
     Layers: ``conv1`` ... , ``fc1``, ``fc2``, ``fc3``, ``loss``; a convolution layer ends with its 2x2 pooling.
     """
     depth = DEPTH if depth is None else depth
-    if len(image) != 3:
-        raise GraphError(f"lenet: image must be (rows, columns, channels), got {image}")
     net = Classifier(
         "lenet",
         batch=batch,
@@ -65,7 +63,8 @@ def _block(net: Classifier, k: int, x: Value, image: tuple[int, ...], width: flo
             f"too small for a {kernel}x{kernel} convolution and a 2x2 pooling; depth must be <= {k}"
         )
     channels = 6 if k == 0 else 16 * 2 ** (k - 1)
-    return net.conv(f"conv{k + 1}", x, kernel=kernel, pad=pad, channels=scaled(channels, width))
+    y = net.conv(f"conv{k + 1}", x, kernel=kernel, pad=pad, channels=scaled(channels, width))
+    return net.max_pool(f"conv{k + 1}", y, window=2, stride=2)
 
 
 MODEL = Model(name="lenet", summary="LeNet-5; on images below 20x20 with 3x3 kernels", build=lenet, depth=DEPTH)

@@ -35,6 +35,7 @@ def mlp(
         dropout=dropout,
         denominator=denominator,
         seed=seed,
+        wants_maps=False,
     )
     x = net.x
     for k in range(depth):

@@ -1,15 +1,20 @@
 """What a model of the zoo is: a name and a function that builds its symbolic graph, with the same options for all."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import field
+from typing import Any, Protocol
 
 from graph.errors import GraphError, nearest
 from graph.frontend.symbol import Builder
-from graph.ir import Graph, Kind, Value
+from graph.ir import Graph, Kind, Phase, Value
+from graph.passes.rename import rename
 from graph.record import record
 from graph.tensor_type import f32, i64
 
 ACTIVATIONS = ("relu", "tanh")
+DECAY = 0.9
+"""Of running statistics: after 30 steps what they began with weighs 4 %."""
 
 
 class Build(Protocol):
@@ -21,16 +26,17 @@ class Build(Protocol):
     image : extents of one sample, (rows, columns, channels) or (features,).
     classes : how many.
     width : scales every count of channels and hidden units (rounded, at least 1).
-    depth : number of repeated blocks; None: the model's own.
+    depth : number of repeated blocks (each model says of which); None: the model's own.
     activation : ``"relu"`` or ``"tanh"``.
-    dropout : rate after each hidden fully connected layer.
+    dropout : rate after each hidden fully connected layer; in a net without one, of what the classifier reads.
     denominator : what the sum of the losses is divided by: the global batch; None: `batch`.
     seed : of dropout.
 
     Returns
     -------
     Graph with the outputs ``"loss"`` and ``"logits"``, the data ``x`` and ``labels``, and with dropout the counters ``step`` and
-    ``sample``.
+    ``sample``. A net with batch normalization keeps running statistics, the states ``"<layer>.mean"`` and ``"<layer>.variance"``,
+    which nodes of the update phase renew.
 
     Raises
     ------
@@ -62,17 +68,27 @@ class Model:
     summary : one line for listings.
     build : makes its graph.
     depth : its own depth.
+    image, classes : what it was published for, and the defaults of `build`.
+    tiny : options that make it small enough to train in a test.
     """
 
     name: str
     summary: str
     build: Build
     depth: int
+    image: tuple[int, int, int] = (28, 28, 1)
+    classes: int = 10
+    tiny: Mapping[str, Any] = field(default_factory=lambda: {"image": (8, 8, 1)})
 
 
 def scaled(count: int, width: float) -> int:
     """`count` times `width`, rounded half up, at least 1."""
     return max(1, int(count * width + 0.5))
+
+
+def number_or_pair(rows: int, columns: int) -> int | tuple[int, int]:
+    """Padding as an operator takes it: one number where both are the same."""
+    return rows if rows == columns else (rows, columns)
 
 
 class Classifier:
@@ -91,15 +107,23 @@ class Classifier:
         dropout: float,
         denominator: int | None,
         seed: int,
+        deepest: int | None = None,
+        wants_maps: bool = True,
     ) -> None:
         self.name, self.batch, self.activation, self.rate, self.seed = name, batch, activation, dropout, seed
+        self.width = width
         self.denominator = batch if denominator is None else denominator
         self._check(image, classes, width, depth)
+        if wants_maps and len(image) != 3:
+            raise GraphError(f"{name}: image must be (rows, columns, channels), got {tuple(image)}")
+        if deepest is not None and depth > deepest:
+            raise GraphError(f"{name}: depth must be <= {deepest}, got {depth}")
         self.builder = Builder(name)
         self.x = self.builder.input("x", f32(batch, *image), Kind.DATA)
         self.labels = self.builder.input("labels", i64(batch), Kind.DATA)
         self.counters = () if not dropout else tuple(self.builder.input(c, i64(), Kind.COUNTER) for c in ("step", "sample"))
         self._dropouts = 0
+        self._statistics: list[tuple[str, Value, Value]] = []  # layer, running statistic, the batch's
 
     def _check(self, image: Sequence[int], classes: int, width: float, depth: int) -> None:
         if self.activation not in ACTIVATIONS:
@@ -117,16 +141,72 @@ class Classifier:
     def parameter(self, name: str, *shape: int) -> Value:
         return self.builder.input(name, f32(*shape), Kind.PARAMETER)
 
-    def conv(self, layer: str, x: Value, *, kernel: int, pad: int, channels: int) -> Value:
-        """Convolution, bias, activation and a 2x2 maximum pooling, as one layer."""
-        weight = self.parameter(f"{layer}.weight", kernel, kernel, x.type.shape[3], channels)
+    def layer(self, name: str) -> AbstractContextManager[None]:
+        """Nodes added inside belong to this layer."""
+        return self.builder.layer(name)
+
+    def activate(self, layer: str, x: Value) -> Value:
+        with self.layer(layer):
+            return self.builder.apply(self.activation, (x,))[0]
+
+    def conv(
+        self,
+        layer: str,
+        x: Value,
+        *,
+        kernel: int,
+        channels: int,
+        stride: int = 1,
+        pad: int | tuple[int, int] = 0,
+        groups: int = 1,
+    ) -> Value:
+        """Convolution, bias and activation."""
+        weight = self.parameter(f"{layer}.weight", kernel, kernel, x.type.shape[3] // groups, channels)
         bias = self.parameter(f"{layer}.bias", channels)
-        with self.builder.layer(layer):
-            (y,) = self.builder.apply("conv2d", (x, weight), stride=1, pad=pad)
+        with self.layer(layer):
+            (y,) = self.builder.apply("conv2d", (x, weight), stride=stride, pad=pad, groups=groups)
             (y,) = self.builder.apply("add_bias", (y, bias))
-            (y,) = self.builder.apply(self.activation, (y,))
-            y, _ = self.builder.apply("max_pool", (y,), window=2, stride=2)
-        return y
+        return self.activate(layer, y)
+
+    def normed_conv(
+        self,
+        layer: str,
+        x: Value,
+        *,
+        kernel: int | tuple[int, int],
+        channels: int,
+        stride: int = 1,
+        pad: int | tuple[int, int] = 0,
+        epsilon: float = 1e-5,
+        is_active: bool = True,
+    ) -> Value:
+        """Convolution without bias, batch normalization, and activation unless `is_active` is false."""
+        rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
+        weight = self.parameter(f"{layer}.weight", rows, columns, x.type.shape[3], channels)
+        scale, shift = self.parameter(f"{layer}.scale", channels), self.parameter(f"{layer}.shift", channels)
+        with self.layer(layer):
+            (y,) = self.builder.apply("conv2d", (x, weight), stride=stride, pad=pad)
+            y, *batch = self.builder.apply("batch_norm", (y, scale, shift), epsilon=epsilon)
+        for name, value in zip(("mean", "variance"), batch, strict=True):
+            running = self.builder.input(f"{layer}.{name}", value.type, Kind.STATE)
+            self._statistics.append((layer, running, value))
+        return self.activate(layer, y) if is_active else y
+
+    def max_pool(self, layer: str, x: Value, *, window: int, stride: int, pad: int = 0) -> Value:
+        with self.layer(layer):
+            return self.builder.apply("max_pool", (x,), window=window, stride=stride, pad=pad)[0]
+
+    def average(self, layer: str, x: Value) -> Value:
+        """The mean of every map, dropout; raises `GraphError` when the maps are not square."""
+        rows, columns = x.type.shape[1:3]
+        if rows != columns:
+            (_, height, width, _), side = self.x.type.shape, min(self.x.type.shape[1:3])
+            raise GraphError(
+                f"{self.name}: a {height}x{width} image ends in maps of {rows}x{columns}, which no square window averages; "
+                f"image must be square, such as {side}x{side}"
+            )
+        with self.layer(layer):
+            return self._drop(self.builder.apply("avg_pool", (x,), window=rows, stride=1)[0])
 
     def dense(self, layer: str, x: Value, units: int, *, hidden: bool) -> Value:
         """Flatten if need be, matrix product, bias; a hidden layer adds the activation and dropout."""
@@ -154,4 +234,11 @@ class Classifier:
             loss, _ = self.builder.apply("softmax_cross_entropy", (logits, self.labels), denominator=self.denominator)
         self.builder.output("loss", loss)
         self.builder.output("logits", logits)
-        return self.builder.graph()
+        names: dict[str, str] = {}
+        for layer, running, value in self._statistics:
+            with self.builder.scope(layer, Phase.UPDATE):
+                (new,) = self.builder.apply("blend", (running, value), decay=DECAY)
+            self.builder.update(running, new)
+            names[new.name] = f"{running.name}.new"
+        graph = self.builder.graph()
+        return rename(graph, names) if names else graph

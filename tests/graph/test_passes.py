@@ -32,7 +32,7 @@ def scaled() -> Graph:
 
 GRAPHS = {
     "scaled": scaled(),
-    **{name: training_graph(m.build(3, image=(8, 8, 1), dropout=0.3), Sgd(learning_rate=0.1)) for name, m in MODELS.items()},
+    **{name: training_graph(m.build(3, **m.tiny, dropout=0.3), Sgd(learning_rate=0.1)) for name, m in MODELS.items()},
 }
 
 

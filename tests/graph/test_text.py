@@ -13,7 +13,7 @@ from graph.zoo.model import Model
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda m: m.name)
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 def test_round_trip_of_models(model: Model, dropout: float) -> None:
-    net = model.build(3, image=(8, 8, 1), dropout=dropout)
+    net = model.build(3, **model.tiny, dropout=dropout)
     for g in (net, training_graph(net, Sgd(learning_rate=1e-3, momentum=0.9)), inference_graph(net)):
         back = from_text(to_text(g))
         assert back == g

@@ -4,7 +4,7 @@ A bucket's all-reduce is issued when the last layer in it has finished backward;
 buffers order the two. Micro-batches accumulate in rank order, one after the other, into the first one's gradients.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from graph.op import Work
@@ -61,35 +61,60 @@ def data_parallel(
     collective : algorithm that sums a bucket.
     along : axes over which gradients are summed; ``()`` for one worker alone.
     """
-    sums = {t.of: t for t in accumulate}
+
+    def reduce(step: int, bucket: str) -> Iterator[Instruction]:
+        if along:
+            yield Collective(id=(step, "allreduce", bucket), algorithm=collective, what=Ref(f"g.{bucket}"), along=along)
+
     for step in range(steps):
-        for m in range(micro_batches):
-            data = step * micro_batches + m
-            yield _do(input, (step, input.what, m), data, stream="input")
-            for t in forward:
-                yield _do(t, (step, t.what, t.of, m), data)
-            touched: set[str] = set()
-            for t in backward:
-                yield _do(_of_micro_batch(t, m, touched), (step, t.what, t.of, m), data)
-                for bucket in finished.get(t.of, ()):
-                    if m:
-                        yield _do(sums[bucket], (step, "accumulate", bucket, m), data)
-                    if m == micro_batches - 1 and along:
-                        yield Collective(
-                            id=(step, "allreduce", bucket), algorithm=collective, what=Ref(f"g.{bucket}"), along=along
-                        )
+        yield from passes(
+            step, micro_batches=micro_batches, input=input, forward=forward, backward=backward, accumulate=accumulate,
+            finished=finished, then=reduce,
+        )  # fmt: skip
         for t in update:
-            yield _do(t, (step, t.what, t.of), 0)
+            yield do_task(t, (step, t.what, t.of))
 
 
-def _do(t: Task, id: tuple[Any, ...], data: int, stream: str = "compute") -> Do:
-    """The task's `Do`: a new value of the data buffer each time, the only value of every other."""
-    reads = tuple(Ref(b, data) if b == "data" else Ref(b) for b in t.reads)
-    writes = tuple(Ref(b, data) if b == "data" else Ref(b) for b in t.writes)
+def passes(
+    step: int,
+    *,
+    micro_batches: int,
+    input: Task,
+    forward: tuple[Task, ...],
+    backward: tuple[Task, ...],
+    accumulate: tuple[Task, ...],
+    finished: Mapping[str, tuple[str, ...]],
+    then: Callable[[int, str], Iterable[Instruction]],
+) -> Iterator[Instruction]:
+    """Forward and backward of a step's micro-batches, for any program that trains a whole model at each rank.
+
+    `then` is asked for what follows where the gradients of a bucket are complete: (step, bucket) -> instructions. The other
+    parameters are those of `data_parallel`.
+    """
+    sums = {t.of: t for t in accumulate}
+    for m in range(micro_batches):
+        data = step * micro_batches + m
+        yield do_task(input, (step, input.what, m), data, stream="input")
+        for t in forward:
+            yield do_task(t, (step, t.what, t.of, m), data)
+        touched: set[str] = set()
+        for t in backward:
+            yield do_task(of_micro_batch(t, m, touched), (step, t.what, t.of, m), data)
+            for bucket in finished.get(t.of, ()):
+                if m:
+                    yield do_task(sums[bucket], (step, "accumulate", bucket, m), data)
+                if m == micro_batches - 1:
+                    yield from then(step, bucket)
+
+
+def do_task(t: Task, id: tuple[Any, ...], data: int = 0, stream: str = "compute", fresh: Container[str] = ("data",)) -> Do:
+    """The task's `Do`: value number `data` of buffers that hold a new one each time (`fresh`), the only value of every other."""
+    reads = tuple(Ref(b, data if b in fresh else 0) for b in t.reads)
+    writes = tuple(Ref(b, data if b in fresh else 0) for b in t.writes)
     return Do(id=id, kernel=t.kernel, work=t.work, reads=reads, writes=writes, on=stream)
 
 
-def _of_micro_batch(t: Task, m: int, touched: set[str]) -> Task:
+def of_micro_batch(t: Task, m: int, touched: set[str]) -> Task:
     """A backward task as micro-batch m does it: the first writes g, the others p; what an earlier layer began is added to."""
 
     def name(b: str) -> str:

@@ -142,9 +142,18 @@ def test_two_actions_of_one_name(listed):
 
 
 def test_buffer_cut_in_two_ways(listed):
-    halves = Do(id=(0, "half"), kernel="half", writes=(Ref("g", part=0, parts=2),))
-    plan = listed({"worker": (BACKWARD, halves)}, GRADIENTS)
-    broken(plan, "worker:0/half cuts 'g' into 2 parts, an earlier action into 1; cut it alike, or cut it within a collective")
+    """What was done to one half shows when the whole is read."""
+    half = Do(id=(0, "half"), kernel="half", writes=(Ref("g", part=0, parts=2),))
+    update = Do(id=(0, "update"), kernel="update", reads=(Ref("g"),), writes=(Ref("w"),))
+    broken(listed({"worker": (BACKWARD, half, update)}, GRADIENTS), "takes 'g' in 1 parts, but its 2 parts hold different sums")
+    step = Do(id=(0, "step"), kernel="step", reads=(Ref("g", parts=2),), writes=(Ref("w", parts=2),))
+    use = Do(id=(0, "use"), kernel="use", reads=(Ref("w"),))
+    broken(listed({"worker": (BACKWARD, step, use)}, GRADIENTS), "takes 'w' in 1 parts, but its 2 parts hold different versions")
+    quarters = tuple(
+        Do(id=(0, "step", k), kernel="step", reads=(Ref("g", part=k, parts=4),), writes=(Ref("w", part=k, parts=4),))
+        for k in range(4)
+    )
+    assert not check(listed({"worker": (BACKWARD, *quarters, use)}, GRADIENTS)).lost
 
 
 def test_unknown_buffer(listed):
@@ -229,3 +238,65 @@ def test_sharded_parameters_need_not_agree():
     stream = (BACKWARD, Collective(id=(0, "sum"), algorithm="ring", what=G, along=("dp",)), UPDATE)
     role = Role(name="worker", program="tests_listed", params={"stream": stream}, axes={"dp": 2, "tp": 3}, buffers=buffers)
     assert not check(Plan((role,))).lost
+
+
+# --- what ranks put together
+
+
+def exchanged(kind, algorithm, *more, copies=()):
+    """Two ranks put their pieces into ``x``, a collective completes it, both read it to make a gradient; then an update."""
+    buffers = {
+        "x": Buffer(size=8, exchange=kind),
+        "g": Buffer(size=4, kind="gradient", copies=copies, sharded=() if copies else ("mp",)),
+        "w": Buffer(size=4, kind="parameter", copies=copies, sharded=() if copies else ("mp",)),
+    }
+    put = Do(id=(0, "put"), kernel="put", writes=(Ref("x"),))
+    move = [Collective(id=(0, "move"), algorithm=algorithm, what=Ref("x"), along=("mp",))] if algorithm else []
+    use = Do(id=(0, "backward"), kernel="backward", reads=(Ref("x"), W), writes=(G,))
+    role = Role(
+        name="worker",
+        program="tests_listed",
+        params={"stream": (put, *move, use, *more, UPDATE)},
+        axes={"mp": 2},
+        buffers=buffers,
+    )
+    return Plan((role,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "algorithm"), [("gather", "all_gather"), ("gather", "broadcast"), ("sum", "reduce_scatter"), ("sum", "reduce")]
+)
+def test_what_is_put_together_is_found_whole(kind, algorithm):
+    for seed in range(3):
+        assert not check(exchanged(kind, algorithm), seed).lost
+
+
+def test_a_value_that_nobody_gathered():
+    broken(exchanged("gather", None), "reads 'x' 0, which is to be gathered, but finds other pieces there than worker[")
+    broken(
+        exchanged("gather", "reduce_scatter"), "reads 'x' 0, which is to be gathered, but finds other pieces there than worker["
+    )
+
+
+def test_a_value_that_nobody_summed():
+    broken(exchanged("sum", None), "nobody who reads 'x' 0 of role 'worker' has the sum of all: that of worker[")
+    broken(exchanged("sum", "broadcast"), "nobody who reads 'x' 0 of role 'worker' has the sum of all: that of worker[")
+
+
+def test_a_value_that_is_summed_twice():
+    again = Collective(id=(0, "again"), algorithm="ring", what=Ref("x"), along=("mp",))
+    use = Do(id=(0, "more"), kernel="backward", reads=(Ref("x"), G, W), writes=(G,))
+    broken(
+        exchanged("sum", "ring", again, use),
+        ":0/more reads 'x', which contains the piece of worker[",
+    )
+
+
+def test_of_copies_one_counts():
+    """Every rank makes the same gradient: none may be added to another, and each renews its replica with its own."""
+    (taken,) = check(exchanged("gather", "all_gather", copies=("mp",))).taken.values()
+    assert len(taken) == 1
+    summed = Collective(id=(0, "allreduce"), algorithm="ring", what=G, along=("mp",))
+    broken(exchanged("gather", "all_gather", summed, copies=("mp",)), "takes the contribution of worker[")
+    (taken,) = check(exchanged("gather", "all_gather")).taken.values()
+    assert len(taken) == 2  # of parts each rank makes its own

@@ -61,9 +61,25 @@ def test_numbers_are_numpy_sums(reduce_once, add_up, name, ranks, size):
         elif COLLECTIVES[name].operation is Operation.REDUCE_SCATTER:
             for i, part in enumerate(parts):
                 assert (after[i, part] == before.sum(axis=0)[part]).all()
-        else:
+        elif COLLECTIVES[name].operation is Operation.ALL_GATHER:
             for i, part in enumerate(parts):
                 assert (after[:, part] == before[i, part]).all()
+        elif COLLECTIVES[name].operation is Operation.BROADCAST:
+            assert (after == before[0]).all()
+        else:
+            assert COLLECTIVES[name].operation is Operation.REDUCE
+            assert (after[0] == before.sum(axis=0)).all()
+
+
+@pytest.mark.parametrize("root", range(-1, 6))
+@pytest.mark.parametrize("name", ["broadcast", "reduce"])
+def test_any_rank_may_be_the_root(listed, add_up, name, root):
+    """It is counted modulo the ranks."""
+    c = Collective(id=(0, name), algorithm=name, what=Ref("g"), along=("dp",), root=root)
+    plan = listed({"worker": (c,)}, {"g": Buffer(size=6)}, {"dp": 5})
+    before = np.arange(30.0).reshape(5, 6) ** 2
+    after = add_up(plan, before, 0)
+    assert (after == before[root % 5]).all() if name == "broadcast" else (after[root % 5] == before.sum(axis=0)).all()
 
 
 @pytest.mark.parametrize("name", [n for n, a in COLLECTIVES.items() if a.symmetric])

@@ -3,11 +3,14 @@
 import gc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graph.errors import InvalidPlan
 from graph.parallel.lanes import Lanes
 from graph.parallel.machine import Action, Machine
-from graph.parallel.plan import Buffer, Collective, Do, Message, Rank, Recv, Ref, Send
+from graph.parallel.plan import Buffer, Collective, Do, Message, Plan, Rank, Recv, Ref, Role, Send
+from graph.parallel.unroll import unroll
 
 BUFFERS = {n: Buffer(size=4) for n in "abc"}
 
@@ -230,3 +233,41 @@ def test_a_letter_names_the_receipt_of_whoever_came(listed):
     take.take(Message(Rank("c", (1,)), (3, "push"), "note"))
     assert take.id == (3, "push", "c[1]", "recv")
     assert take.value.note == "note"
+
+
+def touching(name, what, part, parts, *, writes):
+    refs = (Ref(what, part=part, parts=parts),)
+    return Do(id=(0, name), kernel=name, on=name, **{"writes" if writes else "reads": refs})
+
+
+def test_a_part_waits_for_the_whole_and_the_whole_for_every_part(listed):
+    stream = (
+        touching("whole", "a", 0, 1, writes=True),
+        touching("left", "a", 0, 2, writes=True),
+        touching("right", "a", 1, 2, writes=False),
+        touching("again", "a", 0, 1, writes=True),
+    )
+    held = Held(listed({"w": stream}, BUFFERS))
+    assert list(held.begun) == ["whole"]
+    held.end("whole")
+    assert list(held.begun) == ["left", "right"]
+    held.end("left")
+    assert list(held.begun) == ["right"]
+    held.end("right")
+    assert list(held.begun) == ["again"]
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 3, 6]), st.integers(0, 5), st.booleans()), min_size=2, max_size=12))
+def test_however_a_buffer_is_cut_what_overlaps_is_ordered(steps):
+    """Every action on a stream of its own: of two that touch an element, and one writes, the later follows the earlier."""
+    stream = tuple(touching(str(k), "g", part, parts, writes=w) for k, (parts, part, w) in enumerate(steps))
+    plan = Plan((Role(name="w", program="tests_listed", params={"stream": stream}, buffers={"g": Buffer(size=6)}),))
+    (rank,) = plan.ranks
+    after: list[set[int]] = []
+    for a in unroll(plan, rank):
+        after.append(set(a.needs).union(*(after[k] for k in a.needs)))
+    spans = [plan.extent(rank, (*i.reads, *i.writes)[0]) for i in stream]
+    for b, (later, n) in enumerate(spans):
+        for a, (earlier, m) in enumerate(spans[:b]):
+            if max(later, earlier) < min(later + n, earlier + m) and (steps[a][2] or steps[b][2]):
+                assert a in after[b]

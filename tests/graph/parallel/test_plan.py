@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.errors import InvalidPlan
-from graph.parallel.plan import PROGRAMS, Buffer, Peer, Plan, Rank, Ref, Role, program
+from graph.parallel.plan import PROGRAMS, Buffer, Coordinate, Peer, Plan, Rank, Ref, Role, program
 from graph.parallel.programs.coordinator import coordinator_plan
 from graph.parallel.programs.hogwild import hogwild_plan
 from graph.parallel.programs.pipeline import pipeline_plan
@@ -45,6 +45,37 @@ def test_peers_go_round(grid):
     assert grid.peer(me, Peer(along=("dp", "tp"), by=1)) == Rank("w", (1, 0, 0))
     assert grid.peer(me, Rank("x")) == Rank("x")
     assert grid.group(me, ("dp",)) == [Rank("w", (1, 2, 3)), Rank("w", (1, 0, 3)), Rank("w", (1, 1, 3))]
+
+
+def test_peers_in_a_role_with_other_axes():
+    """Counted from an index of mine, or the same for everybody; along an axis of the same name, where I stand."""
+    params = {"stream": ()}
+    plan = Plan(
+        (
+            Role(name="w", program="tests_listed", params=params, axes={"node": 3, "device": 4}),
+            Role(name="s", program="tests_listed", params=params, axes={"node": 3}),
+        )
+    )
+    me, there = Rank("w", (1, 3)), Rank("s", (2,))
+
+    def server(*at):
+        return plan.peer(me, Peer("s", at=at))
+
+    assert server(Coordinate("node", plus=2)) == Rank("s", (2,))
+    assert server(Coordinate("node", ("node",), plus=2)) == Rank("s", (0,))
+    assert server(Coordinate("node", ("device",), over=2)) == Rank("s", (1,))
+    assert server(Coordinate("node", ("node", "device"), times=2, plus=1)) == Rank("s", ((7 * 2 + 1) % 3,))
+    back = Coordinate("device", ("node",), times=2, plus=1)
+    assert plan.peer(there, Peer("w", at=(back,))) == Rank("w", (2, 1))
+    with pytest.raises(InvalidPlan, match="role 's' has no axis 'device'; known: node"):
+        plan.peer(there, Peer("w", at=(Coordinate("node", plus=1),)))
+
+
+def test_parts_are_counted_in_strides():
+    role = Role(name="w", program="tests_listed", params={"stream": ()}, axes={"dp": 3}, buffers={"g": Buffer(size=12)})
+    plan = Plan((role,))
+    refs = [Ref("g", part=1, parts=6, turn=("dp",), stride=2)]
+    assert [plan.extent(Rank("w", (k,)), r) for k in range(3) for r in refs] == [(2, 2), (6, 2), (10, 2)]
 
 
 @given(size=st.integers(0, 50), parts=st.integers(1, 9))

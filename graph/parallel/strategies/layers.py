@@ -1,0 +1,188 @@
+"""Layer-wise model parallelism: consecutive layers on each rank, activations sent forward and gradients back.
+
+The training graph of the whole model is cut at borders between layers. Layers without parameters stay with the one before them,
+and the runs are chosen so that the largest has as little arithmetic as possible. The first stage reads the samples, the last the
+labels.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from graph.autodiff import layer_of, training_graph
+from graph.errors import InvalidPlan
+from graph.ir import Graph, Input, Kind, Phase
+from graph.optimizer import Optimizer
+from graph.parallel.cut import (
+    accumulation_of,
+    buckets_of,
+    buffers_of,
+    data_buffer,
+    finished_by,
+    holders,
+    input_task,
+    segments_of,
+    statistics_buffer,
+    task_of,
+    updates_of,
+    whole_numbers,
+)
+from graph.parallel.plan import Buffer, Plan, Role
+from graph.parallel.programs.stages import Crossing
+
+
+def layers(model: Graph, optimizer: Optimizer, *, ranks: int, steps: int, micro_batches: int = 1, input_slots: int = 1) -> Plan:
+    """A plan with roles ``stage.0`` ... of one rank each.
+
+    Parameters
+    ----------
+    model : forward graph of one micro-batch: its batch is the global batch / micro_batches.
+    optimizer : what makes the steps.
+    ranks : stages.
+    steps, micro_batches, input_slots : as of `data_parallel`. One micro-batch is under way at a time.
+
+    Raises
+    ------
+    InvalidPlan : a number is out of range, or there are more stages than layers with parameters.
+    """
+    whole_numbers("layers", ranks=ranks, steps=steps, micro_batches=micro_batches, input_slots=input_slots)
+    graph = training_graph(model, optimizer)
+    segments_of(graph)  # refuses what cannot be cut by layer
+    stage_of = stages_of(graph, ranks)
+    crossings = _crossings(graph, stage_of)
+    parts = {f"stage.{k}": _part(graph, {layer for layer, s in stage_of.items() if s == k}) for k in range(ranks)}
+    return Plan(tuple(_role(name, part, crossings, graph, steps, micro_batches, input_slots) for name, part in parts.items()))
+
+
+def stages_of(graph: Graph, stages: int) -> dict[str, int]:
+    """Layer -> its stage: runs of layers, the largest with as little arithmetic as possible, forward and backward together.
+
+    A parameter's update is in the stage that reads it, under whatever name of a layer.
+
+    Raises `InvalidPlan` when there are more stages than layers with parameters.
+    """
+    readers = {p.name: graph.consumers[p.name][0].layer for p in graph.of_kind(Kind.PARAMETER)}
+    trained = set(readers.values())
+    runs: list[list[str]] = []
+    for layer in graph.layers(Phase.FORWARD):
+        if not runs or (layer in trained and trained.intersection(runs[-1])):
+            runs.append([])
+        runs[-1].append(layer)
+    if stages > len(runs):
+        raise InvalidPlan(
+            f"layers: {graph.name} has {len(runs)} layers with parameters, which cannot be put on {stages} ranks; "
+            f"use at most {len(runs)} ranks"
+        )
+    flop: dict[str, int] = {}
+    for n in graph.nodes:
+        flop[n.layer] = flop.get(n.layer, 0) + graph.work(n).flop
+    ends = _balanced([sum(flop[layer] for layer in run) for run in runs], stages)
+    found = {layer: sum(k >= end for end in ends) for k, run in enumerate(runs) for layer in run}
+    return {**{layer_of(p): found[layer] for p, layer in readers.items()}, **found}
+
+
+def _balanced(weights: Sequence[int], parts: int) -> tuple[int, ...]:
+    """Where each part but the last ends, so that the heaviest is as light as can be; of several such the earliest ends."""
+    sums = [0]
+    for w in weights:
+        sums.append(sums[-1] + w)
+    best: list[tuple[int, tuple[int, ...]]] = [(sums[k], ()) for k in range(len(weights) + 1)]
+    for _ in range(parts - 1):
+        best = [
+            min(((max(best[j][0], sums[k] - sums[j]), (*best[j][1], j)) for j in range(1, k)), default=(sums[-1] + 1, ()))
+            for k in range(len(weights) + 1)
+        ]
+    return best[-1][1]
+
+
+def _root(graph: Graph, value: str) -> str:
+    """The value whose memory a view shows."""
+    while value in graph.producer and graph.producer[value].op.is_view:
+        value = graph.producer[value].inputs[0]
+    return value
+
+
+def _crossings(graph: Graph, stage_of: Mapping[str, int]) -> list[Crossing]:
+    """What is made in one stage and read in another, in the order in which it is made."""
+    place = {v.name: k for k, n in enumerate(graph.nodes) for v in n.outputs}
+    wanted: dict[tuple[str, int], str] = {}
+    for n in graph.nodes:
+        for v in n.inputs:
+            to, root = stage_of[n.layer], _root(graph, v)
+            if v not in place or stage_of[graph.producer[v].layer] == to:
+                continue
+            if root not in place or stage_of[graph.producer[root].layer] == to or wanted.setdefault((root, to), v) != v:
+                raise InvalidPlan(
+                    f"layers: {n.name!r} of {graph.name} reads {v!r}, another form of {root!r}, across a border between stages; "
+                    f"use fewer ranks"
+                )
+    found = []
+    for (root, to), v in sorted(wanted.items(), key=lambda w: (place[w[0][0]], w[0][1])):
+        maker = graph.producer[root]
+        found.append(
+            Crossing(
+                what="activation" if maker.phase is Phase.FORWARD else "gradient",
+                value=root,
+                read_as=v,
+                layer=maker.layer,
+                source=f"stage.{stage_of[maker.layer]}",
+                to=f"stage.{to}",
+            )
+        )
+    return found
+
+
+def _part(graph: Graph, members: set[str]) -> Graph:
+    """The nodes of some layers; what they read of others' is given to them."""
+    nodes = tuple(n for n in graph.nodes if n.layer in members)
+    made, kinds = {v.name for n in nodes for v in n.outputs}, {i.value.name: i.kind for i in graph.inputs}
+    given = {v for n in nodes for v in n.inputs} - made
+    order = [v for v in graph.values if v in given]
+    return Graph(
+        name=graph.name,
+        inputs=tuple(Input(value=graph.values[v], kind=kinds.get(v, Kind.DATA)) for v in order),
+        nodes=nodes,
+        outputs={role: v for role, v in graph.outputs.items() if v in made},
+        updates={old: new for old, new in graph.updates.items() if new in made},
+    )
+
+
+def _role(
+    name: str, part: Graph, crossings: Sequence[Crossing], whole: Graph, steps: int, micro_batches: int, input_slots: int
+) -> Role:
+    """A stage."""
+    segments = segments_of(part)
+    buckets = buckets_of(part, segments, 1 << 62)
+    loaded = [v.name for v in whole.of_kind(Kind.DATA) if v.name in part.values]
+    letters = {c.buffer: (c.read_as if c.to == name else c.value) for c in crossings if name in (c.source, c.to)}
+    sizes = {b: whole.type_of(v) for b, v in letters.items()}
+    buffers = {
+        **data_buffer(part, input_slots, loaded),
+        **{b: Buffer(size=sizes[b].size, itemsize=sizes[b].dtype.itemsize, values=(v,)) for b, v in letters.items()},
+        **buffers_of(part, buckets, is_summed=micro_batches > 1),
+        **statistics_buffer(part, ()),
+    }
+    holder, updates = holders(part, buffers), updates_of(part, buckets)
+    tasks = {s: task_of(part, s, nodes, holder) for s, nodes in segments.items()}
+    params = {
+        "steps": steps,
+        "micro_batches": micro_batches,
+        "input": input_task(buffers),
+        "forward": tuple(tasks[s] for s in segments if s.startswith("forward/")),
+        "backward": tuple(tasks[s] for s in segments if s.startswith("backward/")),
+        "accumulate": tuple(map(accumulation_of, buckets)) if micro_batches > 1 else (),
+        "update": tuple(task_of(part, f"update/{b}", nodes, holder) for b, nodes in updates.items()),
+        "finished": finished_by(part, buckets, segments),
+        "crossings": tuple(crossings),
+    }
+    return Role(
+        name=name,
+        program="stages",
+        params=params,
+        buffers=buffers,
+        graph=part,
+        segments={
+            **{s: tuple(nodes) for s, nodes in segments.items()},
+            **{f"update/{b}": tuple(nodes) for b, nodes in updates.items()},
+        },
+        batch_along=(),
+        loss="share" if "loss" in part.outputs else "none",
+    )

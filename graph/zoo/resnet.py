@@ -1,0 +1,95 @@
+"""Residual nets with bottleneck blocks (He, Zhang, Ren and Sun, CVPR 2016, table 1), ``resnet50`` and ``resnet152``.
+
+As in the paper (*v1*) the first 1x1 convolution of a stage halves the maps; nets called *v1.5*, torchvision's among them, do it
+in the 3x3 convolution, with the same parameters and 231,211,008 more multiply-adds. With 1000 classes they have 25,557,032 and
+60,192,808 parameters, without the running statistics, and 3,857,973,248 and 11,282,415,616 multiply-adds a sample of 224x224.
+
+A projection (``s``) carries the input past the first block of a stage. Images below 64x64 begin with a 3x3 convolution and
+without pooling, as section 4.2 of the paper has it for 32x32 ones. They must be square, at least so nearly that their last maps
+are.
+"""
+
+from graph.ir import Graph, Value
+from graph.zoo.model import Build, Classifier, Model, scaled
+
+MAPS = (64, 128, 256, 512)
+EXPANSION = 4
+LARGE = 64
+
+
+def builder(name: str, blocks: tuple[int, ...]) -> Build:
+    """A function that builds the net with so many blocks in its four stages."""
+
+    def build(
+        batch: int,
+        *,
+        image: tuple[int, ...] = (224, 224, 3),
+        classes: int = 1000,
+        width: float = 1.0,
+        depth: int | None = None,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        denominator: int | None = None,
+        seed: int = 0,
+    ) -> Graph:
+        """A residual net with at most `depth` blocks in each stage (default: all); options: `graph.zoo.model.Build`.
+
+        Layers: ``conv1``; ``conv2_1a``, ``conv2_1b``, ``conv2_1c``, the three convolutions of the first block of the second row
+        of the paper's table, after ``conv2_1s``, its projection; ... ; ``fc``, ``loss``. The last one ends with the average.
+        """
+        depth = max(blocks) if depth is None else depth
+        net = Classifier(
+            name,
+            batch=batch,
+            image=image,
+            classes=classes,
+            width=width,
+            depth=depth,
+            activation=activation,
+            dropout=dropout,
+            denominator=denominator,
+            seed=seed,
+            deepest=max(blocks),
+        )
+        x, last = _stem(net, min(image[:2]) >= LARGE), "conv1"
+        for stage, (maps, count) in enumerate(zip(MAPS, blocks, strict=True), 2):
+            for k in range(1, min(count, depth) + 1):
+                x = _block(net, f"conv{stage}_{k}", x, scaled(maps, width), k == 1, 2 if k == 1 and stage > 2 else 1)
+                last = f"conv{stage}_{k}c"
+        return net.finish(net.dense("fc", net.average(last, x), classes, hidden=False))
+
+    return build
+
+
+def _stem(net: Classifier, is_large: bool) -> Value:
+    channels = scaled(MAPS[0], net.width)
+    if not is_large:
+        return net.normed_conv("conv1", net.x, kernel=3, pad=1, channels=channels)
+    x = net.normed_conv("conv1", net.x, kernel=7, stride=2, pad=3, channels=channels)
+    return net.max_pool("conv1", x, window=3, stride=2, pad=1)
+
+
+def _block(net: Classifier, name: str, x: Value, maps: int, is_first: bool, stride: int) -> Value:
+    """A bottleneck: 1x1, 3x3, 1x1, and what went in, projected in the first block of a stage."""
+    past = x
+    if is_first:
+        past = net.normed_conv(f"{name}s", x, kernel=1, stride=stride, channels=EXPANSION * maps, is_active=False)
+    y = net.normed_conv(f"{name}a", x, kernel=1, stride=stride, channels=maps)
+    y = net.normed_conv(f"{name}b", y, kernel=3, pad=1, channels=maps)
+    y = net.normed_conv(f"{name}c", y, kernel=1, channels=EXPANSION * maps, is_active=False)
+    with net.layer(f"{name}c"):
+        (y,) = net.builder.apply("add", (y, past))
+    return net.activate(f"{name}c", y)
+
+
+resnet50 = builder("resnet50", (3, 4, 6, 3))
+resnet152 = builder("resnet152", (3, 8, 36, 3))
+
+
+def _model(name: str, build: Build, depth: int, tiny_depth: int) -> Model:
+    tiny = {"image": (8, 8, 3), "classes": 10, "width": 0.0625, "depth": tiny_depth}
+    summary = f"residual net of {name.removeprefix('resnet')} layers, v1: bottlenecks, batch normalization"
+    return Model(name=name, summary=summary, build=build, depth=depth, image=(224, 224, 3), classes=1000, tiny=tiny)
+
+
+RESNETS = (_model("resnet50", resnet50, 6, 1), _model("resnet152", resnet152, 36, 2))
