@@ -1,7 +1,9 @@
 """Devices: what computes. A record of what a data sheet and published microbenchmarks say; `hw.cost` turns it into seconds."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
+from fractions import Fraction
 
 from graph.errors import nearest
 from graph.record import record
@@ -42,6 +44,48 @@ class Efficiency:
 
 
 @record
+class ConvolutionLibrary:
+    """How fast a device's convolution library is, found from benchmarks of single layers; see `hw.cost.convolution`.
+
+    The defaults are those of a library that computes every convolution as a large matrix product, at full speed.
+
+    Parameters
+    ----------
+    forward : rate of implicit GEMM relative to large matrix products.
+    grad_input, grad_weight : of the gradients, relative to `forward`.
+    strided : how many times longer the gradient of the input takes for its multiply-adds with a stride than without.
+    winograd, winograd_grad_weight : rate of Winograd's products relative to `forward`; 0: the library has none.
+    fft : rate of products of complex matrices relative to large matrix products; 0: the library has none.
+    call_seconds : least time of a call, its small auxiliary kernels included.
+    """
+
+    forward: float = 1.0
+    grad_input: float = 1.0
+    grad_weight: float = 1.0
+    strided: float = 1.0
+    winograd: float = 0.0
+    winograd_grad_weight: float = 0.0
+    fft: float = 0.0
+    call_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive = {
+            "forward": self.forward,
+            "grad_input": self.grad_input,
+            "grad_weight": self.grad_weight,
+            "strided": self.strided,
+        }
+        for what, x in positive.items():
+            if not x > 0:
+                raise HwError(f"convolution {what} is above 0, got {x}")
+        for what, x in (("winograd", self.winograd), ("winograd_grad_weight", self.winograd_grad_weight), ("fft", self.fft)):
+            if not 0 <= x < 2:
+                raise HwError(f"convolution {what} is a rate from 0 to 2, got {x}")
+        if not self.call_seconds >= 0:
+            raise HwError(f"the least time of a convolution is not negative, got {self.call_seconds}")
+
+
+@record
 class Device:
     """A device.
 
@@ -54,11 +98,12 @@ class Device:
     peak : element type (``"f32"``, also ``"tf32"``, ``"bf16"`` ...) -> flop per second; dense. Empty: known by calibration only.
     memory_nbytes : capacity.
     memory_bytes_per_second : peak of main memory, reads and writes together.
-    cores : streaming multiprocessors of a GPU; 1 for a CPU core.
+    cores : streaming multiprocessors of a GPU, cores of a processor; 1 for a CPU core alone.
     launch_seconds : least time of any kernel, from its start to the start of the next one behind it.
     issue_seconds : time of the host to issue a kernel; the host is the bottleneck where this is longer than the kernel.
     launch_depth : kernels that the host may be ahead; 0: it waits for each.
     efficiency : reached fractions of the peaks.
+    convolution : what its convolution library reaches.
     watts : thermal design power.
     idle_fraction : of `watts`, while waiting.
     usd_per_hour : of this device alone, where it is sold so.
@@ -76,6 +121,7 @@ class Device:
     issue_seconds: float = 0.0
     launch_depth: int = 0
     efficiency: Efficiency = Efficiency()
+    convolution: ConvolutionLibrary = ConvolutionLibrary()
     watts: float = 0.0
     idle_fraction: float = 0.0
     usd_per_hour: float | None = None
@@ -97,3 +143,15 @@ class Device:
         if dtype not in self.peak:
             raise HwError(f"device {self.name!r} has no peak for {dtype!r}; {nearest(dtype, self.peak)}")
         return self.peak[dtype]
+
+    def scaled(self, by: Fraction | int) -> "Device":
+        """So many of it that work as one (the sockets of a computer), or a share of it: rates, memory, cores, power and price."""
+        return replace(
+            self,
+            peak={dtype: rate * float(by) for dtype, rate in self.peak.items()},
+            memory_nbytes=int(self.memory_nbytes * by),
+            memory_bytes_per_second=self.memory_bytes_per_second * float(by),
+            cores=max(int(self.cores * by), 1),
+            watts=self.watts * float(by),
+            usd_per_hour=None if self.usd_per_hour is None else self.usd_per_hour * float(by),
+        )

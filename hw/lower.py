@@ -5,7 +5,8 @@ Policy
 * A convolution or matrix product takes a following bias (and ReLU) into its epilogue when nobody else reads the value
   in between and both lie in the same segment.
 * An operator that is a view (`Op.is_view`: flatten, reshape) costs nothing, since values are dense and in row-major order.
-* The optimizer runs once a bucket, over contiguous parameters, when its attributes agree.
+* The optimizer runs once a bucket, over contiguous parameters, when its attributes agree; other nodes of the segment, such as
+  those that renew running statistics, run beside it.
 * Memory: parameters, state and data have places of their own; gradient buckets and intermediates share bytes when they
   are ordered on every stream (`graph.passes.plan_memory`).
 """
@@ -21,6 +22,7 @@ from graph.tensor_type import TensorType, f32
 from hw.errors import HwError
 from hw.kernels import record_for
 from hw.kernels.record import Call, KernelRecord, Platform
+from hw.lifetimes import lifetimes
 from hw.lowered import STRIDE, ArenaLayout, Lowered
 
 ALIGN = 64  # bytes: a cache line, and a full vector register
@@ -45,13 +47,18 @@ def lower(plan: Plan, role: str, platform: Platform, *, algorithms: Mapping[str,
     if graph is None:
         raise HwError(f"role {role!r} has no graph, so there is nothing to lower")
     views = _views(graph)
-    segments: dict[str, tuple[Call, ...]] = {}
-    for name, nodes in plan.role[role].segments.items():
-        segments[name] = _segment(graph, plan.role[role].buffers, name, nodes, platform, algorithms or {})
-    actions = unroll(plan, plan.first_rank(role))
+    actions = unroll(plan, plan.first_rank(role), expand=False)  # who touches a buffer is the collective
+    dos: dict[str, Do] = {}
     for a in actions:
-        if isinstance(a.ins, Do) and a.ins.kernel not in segments:
-            segments[a.ins.kernel] = (_named(graph, plan.role[role].buffers, a.ins, platform),)
+        if isinstance(a.ins, Do):
+            dos.setdefault(a.ins.kernel, a.ins)
+    buffers, segments = plan.role[role].buffers, dict[str, tuple[Call, ...]]()
+    for name, nodes in plan.role[role].segments.items():
+        part = _part_of_bucket(graph, buffers, [graph.node[n] for n in nodes if n in graph.node], dos.get(name), platform)
+        segments[name] = (part,) if part else _segment(graph, buffers, name, nodes, platform, algorithms or {})
+    for name, do in dos.items():
+        if name not in segments:
+            segments[name] = (_named(graph, buffers, do, platform),)
     layout = _layout(graph, plan, role, segments, actions, views)
     return Lowered(graph=graph, plan=plan, role=role, platform=platform, segments=segments, layout=layout)
 
@@ -82,11 +89,15 @@ def _segment(
         if n not in graph.node:
             raise HwError(f"segment {name!r} names node {n!r}, which graph {graph.name!r} does not have")
     members = [graph.node[n] for n in nodes]
-    if whole := _whole_bucket(graph, buffers, members, platform):
-        return (whole,)
+    whole = _whole_buckets(graph, buffers, members, platform)
     inside, done, calls = {n.name for n in members}, set[str](), []
     for node in members:
         if node.name in done or node.op.is_view:
+            continue
+        if node.name in whole:
+            done.add(node.name)
+            if done.issuperset(whole[node.name].nodes):  # the last of them: whatever they read has been computed
+                calls.append(whole[node.name])
             continue
         kernel = record_for(node.op.name, platform, algorithms.get(node.op.name))
         chain = _epilogue(graph, node, kernel, inside)
@@ -134,17 +145,23 @@ def _call(graph: Graph, kernel: KernelRecord, chain: Sequence[Node]) -> Call:
     )
 
 
+def _whole_buckets(graph: Graph, buffers: Mapping[str, Buffer], members: Sequence[Node], platform: Platform) -> dict[str, Call]:
+    """Node -> the call that covers it and all others like it, where there is one."""
+    alike: dict[object, list[Node]] = {}
+    for n in members:
+        if n.phase is Phase.UPDATE:
+            alike.setdefault((n.op.name, tuple(sorted(n.attrs.items()))), []).append(n)
+    calls = (_whole_bucket(graph, buffers, nodes, platform) for nodes in alike.values() if len(nodes) > 1)
+    return {name: call for call in calls if call for name in call.nodes}
+
+
 def _whole_bucket(graph: Graph, buffers: Mapping[str, Buffer], members: Sequence[Node], platform: Platform) -> Call | None:
     """One optimizer call over a bucket: possible when like nodes cover whole buffers whose values stand in the same order."""
-    first = members[0]
-    is_alike = all(n.op.name == first.op.name and n.attrs == first.attrs and n.phase is Phase.UPDATE for n in members)
-    if len(members) < 2 or not is_alike:
-        return None
     order = {v: k for b in buffers.values() if b.kind == "parameter" for k, v in enumerate(b.values)}
     members = sorted(members, key=lambda n: order.get(n.inputs[0], -1))
-    for k in range(len(members[0].inputs)):
-        if not any(b.values == tuple(n.inputs[k] for n in members) for b in buffers.values()):
-            return None
+    held = {b.values for b in buffers.values()}
+    if any(tuple(n.inputs[k] for n in members) not in held for k in range(len(members[0].inputs))):
+        return None
     kernel = record_for(members[0].op.name, platform)
     size = sum(graph.type_of(n.inputs[0]).size for n in members)
     types: tuple[TensorType, ...] = (f32(size),) * len(members[0].inputs)
@@ -159,6 +176,47 @@ def _whole_bucket(graph: Graph, buffers: Mapping[str, Buffer], members: Sequence
         work=sum((graph.work(n) for n in members), Work()),
         workspace=kernel.workspace(types, members[0].attrs),
         layer=members[0].layer,
+        phase=Phase.UPDATE,
+    )
+
+
+def _part_of_bucket(
+    graph: Graph, buffers: Mapping[str, Buffer], members: Sequence[Node], do: Do | None, platform: Platform
+) -> Call | None:
+    """One optimizer call over a part of a bucket, when the action or the rank's memory cuts one; None: nothing is cut.
+
+    The call names buffers, not values: each stands for what the action names of it.
+    """
+    refs = {r.buffer: r for r in (*do.reads, *do.writes)} if do else {}
+    if not members or not any(r.parts > 1 or buffers[b].is_cut for b, r in refs.items()):
+        return None
+    first = members[0]
+    if first.phase is not Phase.UPDATE:
+        return None
+    order = {v: k for b in buffers.values() if b.kind == "parameter" for k, v in enumerate(b.values)}
+    members = sorted(members, key=lambda n: order.get(n.inputs[0], -1))
+    held = [next((b for b in refs if buffers[b].values == vs), None) for vs in zip(*(n.inputs for n in members), strict=False)]
+    reads = tuple(b for b in held if b is not None)
+    sizes = {buffers[b].size // refs[b].parts for b in reads}
+    is_alike = all(n.op.name == first.op.name and n.attrs == first.attrs and n.phase is Phase.UPDATE for n in members)
+    if not is_alike or None in held or len(sizes) != 1 or any(buffers[b].size % refs[b].parts for b in reads):
+        raise HwError(
+            f"segment {do.kernel if do else ''!r} works on a part of its buffers, so it has to be one optimizer step over all of "
+            f"their values, in even parts; its nodes are {', '.join(n.op.name for n in members)}"
+        )
+    kernel = record_for(first.op.name, platform)
+    types: tuple[TensorType, ...] = (f32(sizes.pop()),) * len(reads)
+    return Call(
+        kernel=kernel.name,
+        nodes=tuple(n.name for n in members),
+        fused=(),
+        reads=reads,
+        writes=tuple(reads[k] for _, k in sorted(first.op.aliases.items())),
+        types=types,
+        attrs=dict(first.attrs),
+        work=first.op.work(types, first.attrs),
+        workspace=kernel.workspace(types, first.attrs),
+        layer=first.layer,
         phase=Phase.UPDATE,
     )
 
@@ -220,13 +278,13 @@ def _layout(
     micro_batches = 1 + max((a.ins.id[3] for a in actions if isinstance(a.ins, Do) and len(a.ins.id) > 3), default=0)
     loss = {graph.outputs["loss"]} if "loss" in graph.outputs else set[str]()
     counters = {v.name for v in graph.of_kind(Kind.COUNTER)}
-    per_micro = frozenset(loss | (counters & {"sample"}))
+    per_micro = frozenset(loss | (counters - {"step"}))
     values = {v: arena.place(STRIDE * micro_batches if v in per_micro else STRIDE) for v in sorted(counters | loss)}
     workspace_nbytes = max((c.workspace for calls in segments.values() for c in calls), default=0)
     workspace = arena.place(workspace_nbytes)
 
-    sizes, uses, needs = _lifetimes(graph, plan, role, segments, actions, views, known={*values})
-    shared = plan_memory(sizes, uses, needs, align=ALIGN)
+    lives = lifetimes(graph, plan, role, segments, actions, views, elsewhere=frozenset(values), persistent=PERSISTENT)
+    shared = plan_memory(lives.sizes, lives.uses, lives.needs, align=ALIGN)
     start = arena.place(shared.nbytes)
     for name, at in shared.offsets.items():
         if name.startswith("buffer:"):
@@ -243,49 +301,3 @@ def _layout(
         workspace_nbytes=workspace_nbytes,
         nbytes=arena.nbytes,
     )
-
-
-def _lifetimes(
-    graph: Graph,
-    plan: Plan,
-    role: str,
-    segments: Mapping[str, tuple[Call, ...]],
-    actions: Sequence[StepAction],
-    views: Mapping[str, str],
-    known: set[str],
-) -> tuple[dict[str, int], dict[str, tuple[int, ...]], list[tuple[int, ...]]]:
-    """Sizes and uses of what may share memory, and the order of its users: the calls of every action, and transfers."""
-    me = plan.first_rank(role)
-    held = {v for b in plan.role[role].buffers.values() for v in b.values} | set(plan.role[role].buffers)
-    sizes: dict[str, int] = {}
-    uses: dict[str, list[int]] = {}
-    needs: list[tuple[int, ...]] = []
-    last: dict[int, int] = {}  # action -> its last user
-
-    def touch(name: str, nbytes: int, at: int) -> None:
-        if nbytes:
-            sizes[name] = nbytes
-            uses.setdefault(name, []).append(at)
-
-    for a in (a for a in actions if a.is_leaf):
-        calls: Sequence[Call | None] = segments[a.ins.kernel] if isinstance(a.ins, Do) else (None,)
-        first = len(needs)
-        for k, call in enumerate(calls or (None,)):
-            needs.append(tuple(last[p] for p in a.needs) if k == 0 else (len(needs) - 1,))
-            for v in (*call.reads, *call.writes) if call else ():
-                while v in views:
-                    v = views[v]
-                if v not in held and v not in known:
-                    touch(v, graph.type_of(v).nbytes, len(needs) - 1)
-        for ref in (*a.ins.reads, *a.ins.writes):
-            b = plan.role[role].buffers[ref.buffer]
-            if b.kind not in PERSISTENT:
-                name, slot, _, _ = plan.key(me, ref)
-                for at in range(first, len(needs)):
-                    touch(f"buffer:{name}:{slot}", b.size * b.itemsize, at)
-        last[a.index] = len(needs) - 1
-    needs.append(tuple(range(len(needs))))  # the end of the step: somebody may look at an output then
-    for v in graph.outputs.values():
-        if v in sizes:
-            uses[v].append(len(needs) - 1)
-    return sizes, {v: tuple(dict.fromkeys(u)) for v, u in uses.items()}, needs

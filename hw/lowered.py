@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from graph.ir import Graph, Kind
 from graph.op import Work
-from graph.parallel.plan import Do, Plan
+from graph.parallel.plan import Do, Plan, Rank
 from graph.record import record
 from hw.errors import HwError
 from hw.kernels.record import Call, Platform
@@ -26,8 +26,8 @@ class ArenaLayout:
     ----------
     buffers : (buffer name, slot) -> offset.
     values : private value (an intermediate, or a counter) -> offset.
-    per_micro_batch : private values that have a place of their own, `STRIDE` bytes apart, for each micro-batch: the counter
-        ``"sample"`` and the loss.
+    per_micro_batch : private values that have a place of their own, `STRIDE` bytes apart, for each micro-batch (or round of one):
+        the counters of samples and the loss.
     views : value -> the value whose memory it is.
     workspace : offset of the scratch memory that all kernels of the compute stream share.
     workspace_nbytes : its size.
@@ -85,20 +85,21 @@ class Lowered:
 
     @cached_property
     def _held(self) -> dict[str, dict[str, int]]:
-        """buffer -> value it holds -> offset in a slot. The data buffer aligns its values to 64 bytes, the others pack them."""
+        """buffer -> value it holds whole -> offset in a slot. The data buffer aligns its values to 64 bytes, others pack them."""
         found: dict[str, dict[str, int]] = {}
         for name, b in self.plan.role[self.role].buffers.items():
             at, found[name] = 0, {}
-            for v in b.values:
+            for v in () if b.is_cut else b.values:
                 found[name][v] = at
                 at += self.graph.type_of(v).nbytes
                 at += -at % 64 if b.kind == "data" else 0
         return found
 
-    def offset(self, do: Do, value: str) -> int:
+    def offset(self, do: Do, value: str, rank: Rank | None = None) -> int:
         """Where `value` lies for this action: in a buffer that the action names, or in the action's private memory.
 
-        A buffer's own name stands for its beginning.
+        A buffer's own name stands for the beginning of what the action names of it: of a part that is counted from the rank's
+        index it depends on the rank (by default the role's first).
         Raises `HwError` when the action touches a value that lies in a buffer it does not name.
         """
         v = value
@@ -106,11 +107,12 @@ class Lowered:
             v = self.layout.views[v]
         if v in self.layout.values:
             return self.layout.values[v] + (STRIDE * do.id[MICRO_BATCH] if v in self.layout.per_micro_batch else 0)
-        me = self.plan.first_rank(self.role)
+        me = rank or self.plan.first_rank(self.role)
         for ref in (*do.writes, *do.reads):
             if v == ref.buffer or v in self._held[ref.buffer]:
                 buffer, slot, _, _ = self.plan.key(me, ref)
-                return self.layout.buffers[buffer, slot] + self._held[buffer].get(v, 0)
+                part = self.plan.extent(me, ref)[0] * self.plan.buffer(me, buffer).itemsize if v == buffer else 0
+                return self.layout.buffers[buffer, slot] + part + self._held[buffer].get(v, 0)
         raise HwError(f"{'/'.join(map(str, do.id))} touches {value!r}, which lies in no buffer that it names")
 
     def work(self, segment: str) -> Work:

@@ -1,26 +1,33 @@
-"""`PlacedModel`: what a player asks of a system (seconds, routes, memory), for a plan placed on its devices.
+"""`PlacedModel`: what a player asks of a system (seconds, routes, memory), for a plan placed on its devices and hosts.
 
-It answers `sim.model.SystemModel` without knowing it: kernels through a cost model, transfers through the topology, memory from
-the arena. Ranks take the devices in the order of the best ring. Answers do not depend on when they are asked, so they are kept.
+It answers `sim.model.SystemModel` without knowing it: kernels through the cost model of the device that a rank stands on,
+transfers through the topology, memory from the arena. Where ranks stand is `hw.place`'s. Answers do not depend on when they are
+asked, so they are kept.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 
+from graph.ir import Kind
 from graph.parallel.plan import Do, Instruction, Plan, Rank
 from graph.record import record
+from hw.cost.alpha_beta import everybody, neighbours
 from hw.cost.record import CostModel
 from hw.device import Device, Engines
-from hw.errors import DoesNotFit
-from hw.kernels.record import Call
+from hw.input_stage import InputStage
+from hw.kernels.record import Call, Platform
 from hw.link import Link
 from hw.lowered import Lowered
+from hw.place import placed
+from hw.stack import Stack
 from hw.system import System
 from hw.topology import Topology
 
 PAGE = 4096  # bytes: memory is handed out in pages
+INPUT = "input"  # kernel of the action that takes a batch
 
 
 @record
@@ -37,15 +44,6 @@ class Overheads:
     step: float = 0.0
 
 
-@record
-class InputStage:
-    """How batches come: seconds to read and to decode one, how many are prepared ahead (0: they are at hand)."""
-
-    storage_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    depth: int = 0
-
-
 class PlacedModel:
     """A plan on a system.
 
@@ -53,15 +51,17 @@ class PlacedModel:
     ----------
     system : the system.
     plan : the plan; its ranks are placed here.
-    lowered : role -> its lowering.
-    cost : prices a kernel call on the system's device.
+    lowered : role -> its lowering, for the platform of what its ranks stand on (`hw.place.role_device`).
+    cost : device -> what prices a kernel call on it; `hw.cost.cost_model` is one.
     overheads : of the player.
     memory_beyond_arena : bytes of a rank beyond its arena: input slots, tables, letters.
     input_stage : how batches come.
+    oversubscribed : more ranks than cores of this computer share cores; else they do not fit.
+    stack : the framework whose time and memory are added; None: kernels and links alone.
 
     Raises
     ------
-    DoesNotFit : the system has fewer devices than the plan has ranks.
+    DoesNotFit : the system has fewer devices or nodes than the plan asks for, or no known hosts.
     """
 
     def __init__(
@@ -70,79 +70,124 @@ class PlacedModel:
         system: System,
         plan: Plan,
         lowered: Mapping[str, Lowered],
-        cost: CostModel,
+        cost: Callable[[Device], CostModel],
         overheads: Overheads | None = None,
         memory_beyond_arena: int = 0,
         input_stage: InputStage | None = None,
+        oversubscribed: bool = False,
+        stack: Stack | None = None,
     ) -> None:
-        self.system, self.plan, self.lowered, self.cost = system, plan, dict(lowered), cost
+        self.stack = stack
+        self.system, self.plan, self.lowered = system, plan, dict(lowered)
         self.overheads, self.input_stage = overheads or Overheads(), input_stage or InputStage()
         self.memory_beyond_arena = memory_beyond_arena
         self.topology = Topology(system)
-        if len(plan.ranks) > len(system.places):
-            raise DoesNotFit(
-                f"the plan has {len(plan.ranks)} ranks, but {system.name} has {len(system.places)} devices; "
-                f"use at most {len(system.places)} ranks"
-            )
-        self.place = dict(zip(plan.ranks, self.topology.ring_order(len(plan.ranks)), strict=True))
-        self._seconds: dict[tuple[str, str, int], float] = {}
+        self.places = placed(
+            plan, self.topology, oversubscribed=oversubscribed, is_numbered=stack is not None and stack.is_numbered
+        )
+        self._crowd, self._hosts = Counter(self.places.values()), frozenset(system.host_places)
+        kinds = {self._kind(place): place for place in self._crowd}
+        self._device = {kind: self._share(place) for kind, place in kinds.items()}
+        self._cost = {kind: cost(device) for kind, device in self._device.items()}
+        self._seconds: dict[Hashable, float] = {}
+
+    def _kind(self, place: str) -> tuple[bool, int]:
+        """Places of a kind are alike: (is a host, ranks that stand there)."""
+        return place in self._hosts, self._crowd[place]
+
+    def _share(self, place: str) -> Device:
+        """What one of the ranks at a place has of it: of a host an even share; cores of this computer are taken in turns."""
+        device, (is_host, n) = self.system.device_at(place), self._kind(place)
+        return device.scaled(Fraction(1, n)) if is_host else device
+
+    def device_of(self, rank: Rank) -> Device:
+        """The device that a rank stands on, or its share of a host."""
+        return self._device[self._kind(self.places[rank])]
+
+    def cost_of(self, rank: Rank) -> CostModel:
+        """What prices a rank's kernels."""
+        return self._cost[self._kind(self.places[rank])]
 
     @property
-    def device(self) -> Device:
-        """The device of every rank."""
-        return self.system.device
-
-    @property
-    def is_shared(self) -> bool:
-        """One engine does everything."""
-        return self.device.engines is Engines.SHARED
+    def cost_name(self) -> str:
+        """Names of the cost models, for reports."""
+        return " and ".join(sorted({c.name for c in self._cost.values()}))
 
     @cached_property
     def _link(self) -> Link | None:
         """The link that cores drive, where they do."""
         return next((w.link for w in self.system.wires if w.link.copies is not None), None)
 
-    @property
+    @cached_property
     def busy(self) -> int:
         """Devices that compute at the same time around one memory."""
-        return len(self.plan.ranks) if self.is_shared else 1
+        return len(self._crowd) if self.system.device.engines is Engines.SHARED else 1
 
-    @cached_property
-    def touched(self) -> int:
-        """Bytes that a rank touches in each step: its arena, again and again."""
-        return max(low.layout.nbytes for low in self.lowered.values())
+    def touched(self, rank: Rank) -> int:
+        """Bytes that a rank's core touches in each step, again and again: the arenas of all that stand there."""
+        return self.lowered[rank.role].layout.nbytes * (self._crowd[self.places[rank]] if self._is_core(rank) else 1)
 
-    def call_seconds(self, call: Call) -> float:
+    def _is_core(self, rank: Rank) -> bool:
+        return self.device_of(rank).engines is Engines.SHARED
+
+    def place(self, rank: Rank) -> Hashable:
+        """Ranks of one place share its engines: only those that take turns on a core of this computer."""
+        place = self.places[rank]
+        return place if self._crowd[place] > 1 and self._is_core(rank) else rank
+
+    # --- seconds ---
+
+    def call_seconds(self, rank: Rank, call: Call) -> float:
         """Seconds of one kernel call."""
-        return self.cost.seconds(call, busy=self.busy, touched=self.touched)
+        return self.cost_of(rank).seconds(call, busy=self.busy, touched=self.touched(rank))
 
     def compute_seconds(self, rank: Rank, do: Do) -> float:
         """Seconds for which `do` occupies its engine."""
-        key = rank.role, do.kernel, 0
+        place = self.places[rank]
+        key = rank.role, do.kernel, place if do.kernel == INPUT else self._kind(place)
         if key not in self._seconds:
             calls = self.lowered[rank.role].segments[do.kernel]
-            step = self.overheads.step if do.kernel == "input" else 0.0
-            self._seconds[key] = sum(map(self.call_seconds, calls)) + self.overheads.action + step
+            seconds = sum(self.call_seconds(rank, c) for c in calls) + self.overheads.action
+            if do.kernel == INPUT:
+                seconds = max(seconds + self.overheads.step, self._copy_seconds(rank))
+                seconds += self.stack.step_seconds(self.plan, rank.role) if self.stack is not None else 0.0
+            self._seconds[key] = seconds
         return self._seconds[key]
 
     def engine(self, rank: Rank, stream: str) -> str:
         """One core for everything, or an engine for each stream."""
-        return "core" if self.is_shared else stream
+        return "core" if self._is_core(rank) else stream
 
     def send_seconds(self, rank: Rank, peer: Rank, nbytes: int) -> float:
         """Seconds of the sender's core; 0.0 where a DMA engine sends."""
         return self._link.copies.send.seconds(nbytes) if self._link and self._link.copies else 0.0
 
     def recv_seconds(self, rank: Rank, peer: Rank, nbytes: int, add: bool) -> float:
-        """Seconds of the receiver's core, or of the kernel that adds what a DMA engine brought."""
+        """Seconds of the receiver's core, or of the kernel that adds what a DMA engine brought: two reads and a write."""
         if self._link and self._link.copies:
             copies = self._link.copies
             return (copies.receive_add if add else copies.receive).seconds(nbytes)
-        return 3 * nbytes / (self.device.memory_bytes_per_second * self.device.efficiency.memory) if add else 0.0
+        device = self.device_of(rank)
+        return 3 * nbytes / (device.memory_bytes_per_second * device.efficiency.memory) if add else 0.0
+
+    def launch_seconds(self, rank: Rank, ins: Instruction) -> float:
+        """Seconds of the host to issue an instruction: one launch for each kernel of a segment."""
+        calls = len(self.lowered[rank.role].segments[ins.kernel]) if isinstance(ins, Do) else 1
+        return self.device_of(rank).issue_seconds * max(calls, 1)
+
+    def launch_depth(self, rank: Rank) -> int:
+        """Actions that the host may be ahead."""
+        return max(self.device_of(rank).launch_depth, 1)
+
+    def contention(self, rank: Rank) -> float:
+        """Factor on compute while a transfer shares the device; the arithmetic of a DMA transfer is small, so 1 by itself."""
+        return 1.0 if self.stack is None else self.stack.contention
+
+    # --- routes ---
 
     def route(self, a: Rank, b: Rank) -> tuple[str, ...]:
         """Directed links from rank to rank."""
-        return self.topology.route(self.place[a], self.place[b])
+        return self.topology.route(self.places[a], self.places[b])
 
     def capacity(self, link: object) -> float:
         """Bytes per second of a directed link."""
@@ -150,43 +195,63 @@ class PlacedModel:
 
     def latency(self, a: Rank, b: Rank) -> float:
         """Seconds of an empty message."""
-        return self._link.latency_seconds if self._link else self.topology.latency(self.place[a], self.place[b])
+        return self._link.latency_seconds if self._link else self.topology.latency(self.places[a], self.places[b])
 
-    def group(self, ranks: Sequence[Rank]) -> tuple[float, float]:
-        """(greatest latency, least bandwidth) between neighbours of the ring of these ranks."""
-        pairs = [*pairwise(ranks), (ranks[-1], ranks[0])] if len(ranks) > 1 else []
-        latency = max((self.latency(a, b) for a, b in pairs), default=0.0)
-        bandwidth = min((self.topology.bandwidth(self.place[a], self.place[b]) for a, b in pairs), default=float("inf"))
-        return latency, bandwidth
+    def group(self, ranks: Sequence[Rank], is_direct: bool = False) -> tuple[float, float]:
+        """(greatest latency, least bandwidth) of these ranks while all send: to the next in the ring, or directly to all."""
+        if len(ranks) < 2:
+            return 0.0, math.inf
+        worst = (everybody if is_direct else neighbours)(self.topology, [self.places[r] for r in ranks])
+        return self._link.latency_seconds if self._link else worst.latency_seconds, worst.bytes_per_second
 
-    def launch_seconds(self, rank: Rank, ins: Instruction) -> float:
-        """Seconds of the host to issue an instruction: one launch for each kernel of a segment."""
-        calls = len(self.lowered[rank.role].segments[ins.kernel]) if isinstance(ins, Do) else 1
-        return self.device.issue_seconds * max(calls, 1)
-
-    def launch_depth(self, rank: Rank) -> int:
-        """Actions that the host may be ahead."""
-        return max(self.device.launch_depth, 1)
+    # --- memory and input ---
 
     def memory_bytes(self, rank: Rank) -> int:
         """Bytes that the rank needs: the pages of its arena, and what stands beside it."""
-        return -(-self.lowered[rank.role].layout.nbytes // PAGE) * PAGE + self.memory_beyond_arena
+        lowered = self.lowered[rank.role]
+        nbytes = lowered.layout.nbytes if self.stack is None else self.stack.nbytes(lowered)
+        return -(-nbytes // PAGE) * PAGE + self.memory_beyond_arena
 
     def memory_capacity_bytes(self, rank: Rank) -> int:
-        """Bytes of its device."""
-        return self.device.memory_nbytes
+        """Bytes of its device, or its share of what it stands on."""
+        is_host, n = self._kind(self.places[rank])
+        nbytes = self.device_of(rank).memory_nbytes // (1 if is_host else n)
+        return nbytes if self.stack is None else int(nbytes * (1 - self.stack.reserved))
+
+    @cached_property
+    def _readers(self) -> dict[int, list[Rank]]:
+        """Node -> its ranks that take batches."""
+        found: dict[int, list[Rank]] = {}
+        for rank, place in self.places.items():
+            if INPUT in self.lowered[rank.role].segments:
+                found.setdefault(self.system.node_of(place), []).append(rank)
+        return found
 
     def input_seconds(self, rank: Rank, do: Do) -> tuple[float, float]:
-        """(storage, decode) seconds of a batch."""
-        return self.input_stage.storage_seconds, self.input_stage.decode_seconds
+        """(storage, decode) seconds of a batch, with the rank's share of its node's storage and cores."""
+        data = self.lowered[rank.role].graph.of_kind(Kind.DATA)
+        samples = max((v.type for v in data), key=lambda t: t.nbytes).shape[0] if data else 0
+        return self.input_stage.seconds(samples, len(self._readers[self.system.node_of(self.places[rank])]))
 
     def input_depth(self, rank: Rank) -> int:
         """Batches prepared ahead."""
         return self.input_stage.depth
 
-    def contention(self, rank: Rank) -> float:
-        """Factor on compute while a transfer shares the device; the arithmetic of a DMA transfer is small, so 1."""
-        return 1.0
+    def _copy_seconds(self, rank: Rank) -> float:
+        """Seconds in which a prepared batch comes from the host to the rank's device, while all of its node come."""
+        place, s = self.places[rank], self.system
+        if not self.input_stage.depth or not s.host_places or self.device_of(rank).platform is Platform.CPU:
+            return 0.0
+        node = s.node_of(place)
+        users = Counter(x for r in self._readers[node] for x in self.topology.route(s.host_places[node], self.places[r]))
+        route = self.topology.route(s.host_places[node], place)
+        rate = min((self.topology.capacity(x) / users[x] for x in route), default=math.inf)
+        if self.stack is not None and self.stack.copy_bytes_per_second is not None:
+            rate = min(rate, self.stack.copy_bytes_per_second / len(self._readers[node]))
+        nbytes = sum(c.work.bytes_written for c in self.lowered[rank.role].segments[INPUT])
+        return self.topology.latency(s.host_places[node], place) + nbytes / rate
+
+    # --- what to expect ---
 
     def spread(self, rank: Rank) -> float:
         """Relative standard deviation to expect of a step's compute.
@@ -194,12 +259,13 @@ class PlacedModel:
         What kernels have of their own is independent from kernel to kernel, but the same for all calls of one; what they share is
         added.
         """
+        cost = self.cost_of(rank)
         by_kernel: dict[str, tuple[float, float]] = {}
         total = shared = 0.0
         for calls in self.lowered[rank.role].segments.values():
             for c in calls:
-                t = self.call_seconds(c)
+                t = self.call_seconds(rank, c)
                 seconds, _ = by_kernel.get(c.kernel, (0.0, 0.0))
-                by_kernel[c.kernel] = seconds + t, self.cost.spread(c)
-                total, shared = total + t, shared + t * self.cost.shared_spread(c)
+                by_kernel[c.kernel] = seconds + t, cost.spread(c)
+                total, shared = total + t, shared + t * cost.shared_spread(c)
         return math.hypot(shared, *(t * s for t, s in by_kernel.values())) / total if total else 0.0

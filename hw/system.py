@@ -1,5 +1,7 @@
 """Systems: devices and how they hang together: nodes that are all alike, joined by a network. `hw.topology` finds routes."""
 
+from dataclasses import replace
+
 from graph.record import record
 from hw.device import Device
 from hw.errors import HwError
@@ -28,24 +30,77 @@ class Wire:
 
 @record
 class Network:
-    """What joins nodes: a switch that never blocks, and `count` links to it from each of these parts of every node."""
+    """What joins nodes: a switch, and `count` links to it from each of these parts of every node.
+
+    Parameters
+    ----------
+    link : of one port.
+    at : parts of a node that are plugged into it.
+    count : links of each of them, side by side.
+    oversubscription : how many times more bytes per second all nodes together can send than the network can pass on; 1: it
+        never blocks.
+    """
 
     link: Link
     at: tuple[str, ...]
     count: int = 1
+    oversubscription: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.at or self.count < 1:
             raise HwError("a network needs at least one part of a node that it is plugged into, and one link")
+        if not self.oversubscription >= 1:
+            raise HwError(f"a network is oversubscribed by a factor of 1 (not at all) or more, got {self.oversubscription:g}")
+
+    @property
+    def capacity(self) -> float:
+        """Bytes per second that a node can send."""
+        return self.link.capacity * self.count * len(self.at)
+
+
+HOST_PART = "host"
+"""Name of the part of a node that is its computer: the memory and cores around the devices."""
 
 
 @record
 class Host:
-    """The computer around the devices of a node."""
+    """The computer around the devices of a node.
+
+    Parameters
+    ----------
+    cores : that programs may use.
+    memory_nbytes : main memory.
+    title : for people.
+    device : its processors as one device, `sockets` of them together; None: nothing can be placed on it.
+    sockets : how many of `device`.
+    at : parts of the node that are its sockets: here its memory hangs, an even share at each.
+    """
 
     cores: int
     memory_nbytes: int
     title: str = ""
+    device: Device | None = None
+    sockets: int = 1
+    at: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.sockets < 1 or (self.device is None) != (not self.at):
+            raise HwError("a host has at least one socket; its device and the parts that it is plugged into are given together")
+
+    @property
+    def whole(self) -> Device | None:
+        """Its processors as one device, which has the host's memory."""
+        return None if self.device is None else replace(self.device.scaled(self.sockets), memory_nbytes=self.memory_nbytes)
+
+    @property
+    def memory(self) -> Link | None:
+        """From a socket to its share of the memory. A transfer's latency is on the links by which the bytes come there."""
+        if self.device is None:
+            return None
+        rate = self.device.memory_bytes_per_second * self.sockets / len(self.at)
+        return Link(
+            name="memory", kind="memory", bytes_per_second=rate, efficiency=self.device.efficiency.memory, latency_seconds=0.0
+        )
 
 
 @record
@@ -82,14 +137,17 @@ class System:
             raise HwError(f"system {self.name!r}: at least one device and one node are needed")
         if self.nodes > 1 and self.network is None:
             raise HwError(f"system {self.name!r} has {self.nodes} nodes but no network")
-        parts = {p for w in self.wires for p in (w.a, w.b)}
-        prefix = self.prefix
+        parts, prefix = {p for w in self.wires for p in (w.a, w.b)}, self.prefix
         for p in parts:
             if p.startswith(prefix) and p[len(prefix) :].isdigit() and int(p[len(prefix) :]) >= self.count:
                 raise HwError(f"system {self.name!r}: a wire ends at {p!r}, but the last device is {prefix}{self.count - 1}")
-        for p in self.network.at if self.network else ():
-            if p not in parts and p not in self.local:
-                raise HwError(f"system {self.name!r}: the network is plugged into {p!r}, which is no part of a node")
+        if HOST_PART in parts:
+            raise HwError(f"system {self.name!r}: a wire ends at {HOST_PART!r}; say with `at` of the host where its memory hangs")
+        plugged = {"the network": self.network.at if self.network else (), "the host": self.host.at if self.host else ()}
+        for what, places in plugged.items():
+            for p in places:
+                if p not in parts and p not in self.local:
+                    raise HwError(f"system {self.name!r}: {what} is plugged into {p!r}, which is no part of a node")
 
     @property
     def prefix(self) -> str:
@@ -101,9 +159,30 @@ class System:
         """Names of a node's devices, inside the node."""
         return tuple(f"{self.prefix}{i}" for i in range(self.count))
 
+    def at(self, node: int, part: str) -> str:
+        """Name of a part of a node in the whole system: ``gpu0`` in a system of one node, else ``node3/gpu0``."""
+        return part if self.nodes == 1 else f"node{node}/{part}"
+
     @property
     def places(self) -> tuple[str, ...]:
-        """Names of all devices, node by node: ``gpu0`` in a system of one node, else ``node0/gpu0``."""
-        if self.nodes == 1:
-            return self.local
-        return tuple(f"node{k}/{p}" for k in range(self.nodes) for p in self.local)
+        """Names of all devices, node by node."""
+        return tuple(self.at(k, p) for k in range(self.nodes) for p in self.local)
+
+    @property
+    def host_places(self) -> tuple[str, ...]:
+        """Names of the nodes' hosts, where something can be placed on them."""
+        is_known = self.host is not None and self.host.device is not None
+        return tuple(self.at(k, HOST_PART) for k in range(self.nodes)) if is_known else ()
+
+    def device_at(self, place: str) -> Device:
+        """What stands at a place: a device, or a node's host as one."""
+        if place.split("/")[-1] != HOST_PART:
+            return self.device
+        whole = None if self.host is None else self.host.whole
+        if whole is None:
+            raise HwError(f"system {self.name!r} does not say what processors its hosts have; nothing can be placed on them")
+        return whole
+
+    def node_of(self, place: str) -> int:
+        """Number of the node that a place is in."""
+        return int(place.split("/")[0].removeprefix("node")) if "/" in place else 0

@@ -5,6 +5,7 @@ The system ``host`` is not a file: it is made from this host's calibration profi
 """
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hw.catalogue.schema import MAKERS, Item, Kind
 from hw.device import Device
 from hw.errors import HwError
 from hw.link import Link
-from hw.system import System
+from hw.system import Network, System
 
 __all__ = ["HOST", "Item", "Kind", "Row", "describe", "device", "host_system", "link", "load", "names", "read_file", "system"]
 
@@ -101,8 +102,45 @@ def link(name: str) -> Link:
     return item
 
 
-def system(name: str) -> System:
-    """The system of this name."""
+def system(name: str, *, nodes: int | None = None, network: str | None = None, oversubscription: float | None = None) -> System:
+    """The system of this name, in so many copies joined by a network.
+
+    Parameters
+    ----------
+    name : of the catalogue.
+    nodes : how many; by default as many as the entry has, which is one.
+    network : link of the catalogue that takes the place of each of a node's network links; by default the system's own. A
+        system without a network of its own is plugged into it with one link at its first socket.
+    oversubscription : of the network, see `hw.system.Network`; by default its own.
+
+    Raises
+    ------
+    HwError : an unknown name, fewer than one node, several nodes and no network, a link that is none.
+    """
     item = _of_kind(name, Kind.SYSTEM)
     assert isinstance(item, System)
-    return item
+    if nodes is not None and nodes < 1:
+        raise HwError(f"system {name!r} is asked for with {nodes} nodes; it needs at least 1")
+    net = item.network
+    if network is not None:
+        net = _network(item, network)
+    if net is not None and oversubscription is not None:
+        net = replace(net, oversubscription=oversubscription)
+    count = item.nodes if nodes is None else nodes
+    if count > 1 and net is None:
+        raise HwError(f"system {name!r} has no network of its own to join {count} nodes; choose one of {', '.join(_networks())}")
+    return replace(item, nodes=count, network=net)
+
+
+def _networks() -> tuple[str, ...]:
+    """Names of the links that can join nodes."""
+    return tuple(n for n in names(Kind.LINK) if link(n).kind == "network")
+
+
+def _network(item: System, name: str) -> Network:
+    if name not in _networks():
+        raise HwError(f"{name!r} cannot join nodes; {nearest(name, _networks())}")
+    if item.network is not None:
+        return replace(item.network, link=link(name))
+    at = item.host.at[:1] if item.host is not None and item.host.at else item.local
+    return Network(link=link(name), at=at)

@@ -8,6 +8,7 @@ from hw.profile import Profile
 from hw.system import Host, System, Wire
 
 HOST = "host"
+AHEAD = 1 << 20  # actions that a core knows of: the executor plays a table of the whole step, nobody has to issue anything
 
 
 def host_system(profile: Profile, cores: int) -> System:
@@ -36,6 +37,7 @@ def host_system(profile: Profile, cores: int) -> System:
         peak={},
         memory_nbytes=profile.memory_nbytes // cores,
         memory_bytes_per_second=rate,
+        launch_depth=AHEAD,
     )
     memory = Link(
         name="shared-memory",

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from hw.catalogue.reader import File, Section
-from hw.device import Device, Efficiency, Engines
+from hw.device import ConvolutionLibrary, Device, Efficiency, Engines
 from hw.errors import HwError
 from hw.kernels.record import Platform
 from hw.link import DrivenBy, Link
@@ -43,7 +43,8 @@ def _device(s: Section, load: Load) -> Callable[[], Device]:
     size, bandwidth = memory.whole("size", Quantity.BYTES), memory.number("bandwidth", Quantity.BYTES_PER_SECOND)
     floor, issue = launch.number("floor", Quantity.SECONDS), launch.number("issue", Quantity.SECONDS)
     depth = launch.whole("depth", Quantity.COUNT)
-    efficiency = _efficiency(_inside(s, "efficiency"))
+    efficiency, convolution = _efficiency(_inside(s, "efficiency")), s.section("convolution")
+    library = _convolution(convolution) if convolution is not None else ConvolutionLibrary
     watts, idle = power.number("tdp", Quantity.WATTS), power.number("idle", Quantity.FRACTION)
     price = s.number("price", Quantity.USD_PER_HOUR) if s.has("price") else None
     for inside in (peaks, memory, launch, power):
@@ -61,6 +62,7 @@ def _device(s: Section, load: Load) -> Callable[[], Device]:
         issue_seconds=issue,
         launch_depth=depth,
         efficiency=efficiency(),
+        convolution=library(),
         watts=watts,
         idle_fraction=idle,
         usd_per_hour=price,
@@ -72,6 +74,14 @@ def _efficiency(s: Section) -> Callable[[], Efficiency]:
     latency, depth = s.number("memory_latency", Quantity.SECONDS), s.number("depth_half", Quantity.COUNT)
     s.close()
     return lambda: Efficiency(matrix=matrix, memory=memory, memory_seconds=latency, depth_half=depth)
+
+
+def _convolution(s: Section) -> Callable[[], ConvolutionLibrary]:
+    rates = {key: s.number(key, Quantity.FRACTION, 1.0) for key in ("forward", "grad_input", "grad_weight", "strided")}
+    rates |= {key: s.number(key, Quantity.FRACTION, 0.0) for key in ("winograd", "winograd_grad_weight", "fft")}
+    call = s.number("call", Quantity.SECONDS, 0.0)
+    s.close()
+    return lambda: ConvolutionLibrary(**rates, call_seconds=call)
 
 
 def _link(s: Section, load: Load) -> Callable[[], Link]:
@@ -91,13 +101,7 @@ def _system(s: Section, load: Load) -> Callable[[], System]:
     wires = tuple(w for inside in s.sections("wires") for w in _wires(inside, load))
     network, host = s.section("network"), s.section("host")
     net = _network(network, load) if network is not None else None
-    around = (
-        Host(cores=host.whole("cores", Quantity.COUNT), memory_nbytes=host.whole("memory", Quantity.BYTES))
-        if host is not None
-        else None
-    )
-    if host is not None:
-        host.close()
+    around = _host(host, load) if host is not None else None
     watts = s.number("power", Quantity.WATTS) if s.has("power") else None
     price = s.number("price", Quantity.USD_PER_HOUR) if s.has("price") else None
 
@@ -105,11 +109,28 @@ def _system(s: Section, load: Load) -> Callable[[], System]:
         if device is None:
             raise HwError("a system needs a device")
         return System(
-            name=name, title=title, device=device, count=count, wires=wires, nodes=nodes, network=net, host=around,
+            name=name, title=title, device=device, count=count, wires=wires, nodes=nodes, network=net,
+            host=None if around is None else around(),
             watts=watts, usd_per_hour=price,
         )  # fmt: skip
 
     return make
+
+
+def _host(s: Section, load: Load) -> Callable[[], Host]:
+    cores, memory = s.whole("cores", Quantity.COUNT), s.whole("memory", Quantity.BYTES)
+    device, sockets, at = None, 1, tuple[str, ...]()
+    if s.has("device"):
+        device, sockets, at = _refer(s, "device", load, Device), s.whole("sockets", Quantity.COUNT), s.texts("at")
+    s.close()
+    return lambda: Host(
+        cores=cores,
+        memory_nbytes=memory,
+        title="" if device is None else device.title,
+        device=device,
+        sockets=sockets,
+        at=at,
+    )
 
 
 def _wires(s: Section, load: Load) -> tuple[Wire, ...]:
@@ -126,8 +147,9 @@ def _wires(s: Section, load: Load) -> tuple[Wire, ...]:
 
 def _network(s: Section, load: Load) -> Network | None:
     link, count, at = _refer(s, "link", load, Link), s.whole("count", Quantity.COUNT), s.texts("at")
+    factor = s.number("oversubscription", Quantity.FRACTION, 1.0)
     s.close()
-    return Network(link=link, count=count, at=at) if link is not None and at else None
+    return Network(link=link, count=count, at=at, oversubscription=factor) if link is not None and at else None
 
 
 def _inside(s: Section, key: str) -> Section:

@@ -1,11 +1,12 @@
 """Transfers as latency plus bytes over bandwidth (Hockney, The communication challenge for MPP, Parallel Computing 20, 1994).
 
 The closed forms of collectives stand with their algorithms (`graph.parallel.collectives`); here is what they need to be told of
-a system: the worst latency and bandwidth between neighbours.
+a system: the worst latency and bandwidth between neighbours, or between any two.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from graph.record import record
 from hw.cost.calibrated import fit as fit_terms
@@ -50,5 +51,19 @@ def neighbours(topology: Topology, ring: Sequence[str]) -> AlphaBeta:
     for a, b in pairs:
         for link in topology.route(a, b):
             users[link] = users.get(link, 0) + 1
-    rate = min(topology.capacity(link) / n for link, n in users.items())
+    rate = min((topology.capacity(link) / n for link, n in users.items()), default=float("inf"))
+    return AlphaBeta(latency_seconds=max(topology.latency(a, b) for a, b in pairs), bytes_per_second=rate)
+
+
+def everybody(topology: Topology, places: Sequence[str]) -> AlphaBeta:
+    """The worst latency, and the bandwidth of what each place sends to all others in all, while all of them do so.
+
+    A link over which the routes of u of the n (n - 1) pairs lead carries u messages while each place sends n - 1, so it lets each
+    send at (n - 1) / u times its capacity.
+    """
+    if len(places) < 2:
+        raise HwError(f"a group needs at least two devices, got {len(places)}")
+    pairs = list(permutations(places, 2))
+    users = Counter(link for a, b in pairs for link in topology.route(a, b))
+    rate = min((topology.capacity(link) * (len(places) - 1) / n for link, n in users.items()), default=float("inf"))
     return AlphaBeta(latency_seconds=max(topology.latency(a, b) for a, b in pairs), bytes_per_second=rate)

@@ -1,17 +1,27 @@
-"""Money: list price by the hour, billed for the time used."""
+"""Money: list price by the hour, billed for the time used.
+
+Nodes are rented whole: of a system with a price by the node, as many nodes as the devices need; else the devices themselves,
+where they are sold singly.
+"""
 
 from hw.system import System
 
 
-def usd_per_hour(system: System) -> float | None:
-    """Price of all nodes; else of all devices, where they are sold singly; None when neither is known."""
+def usd_per_hour(system: System, devices: int | None = None) -> float | None:
+    """Price of what `devices` of a system's devices take, by default all of them; None when it is not known."""
+    used = system.count * system.nodes if devices is None else devices
     if system.usd_per_hour is not None:
-        return system.usd_per_hour * system.nodes
+        return system.usd_per_hour * -(-used // system.count)
     each = system.device.usd_per_hour
-    return None if each is None else each * system.count * system.nodes
+    return None if each is None else each * used
 
 
-def usd(system: System, seconds: float) -> float | None:
-    """US dollars for `seconds` of the whole system; None when its price is unknown."""
-    rate = usd_per_hour(system)
+def usd(system: System, seconds: float, devices: int | None = None) -> float | None:
+    """US dollars for `seconds` of it; None when its price is not known."""
+    rate = usd_per_hour(system, devices)
     return None if rate is None else rate * seconds / 3600
+
+
+def usd_per_epoch(system: System, *, samples_per_second: float, samples: int, devices: int | None = None) -> float | None:
+    """US dollars for as many samples as an epoch has: ``usd_per_hour samples / (3600 samples_per_second)``."""
+    return usd(system, samples / samples_per_second, devices)

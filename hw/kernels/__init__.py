@@ -4,6 +4,9 @@ To add a kernel for a new operator nothing is needed here: it gets an automatic 
 or a further algorithm of an operator, is added to `RECORDS` of its platform.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from graph.errors import nearest
 from graph.ops import OPS
 from hw.errors import HwError
@@ -16,8 +19,17 @@ for _record in (*RECORDS, *BUFFERS):
     KERNELS.add(_record.name, _record)
 
 
+@lru_cache(maxsize=1)
+def _by_operator(count: int) -> Mapping[tuple[str, Platform], list[KernelRecord]]:
+    """(operator, platform) -> its records, of the registry while it holds so many."""
+    found: dict[tuple[str, Platform], list[KernelRecord]] = {}
+    for r in KERNELS.values():
+        found.setdefault((r.op, r.platform), []).append(r)
+    return found
+
+
 def _known(op: str, platform: Platform) -> list[KernelRecord]:
-    found = [r for r in KERNELS.values() if r.platform is platform and r.op == op]
+    found = _by_operator(len(KERNELS)).get((op, platform), [])
     if not found and op in OPS and not OPS[op].is_view:  # a view only names the same memory anew
         made = cuda_record(OPS[op]) if platform is Platform.CUDA else automatic(OPS[op], platform)
         found = [KERNELS.add(made.name, made)]

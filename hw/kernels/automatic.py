@@ -10,7 +10,7 @@ def automatic(op: Op, platform: Platform) -> KernelRecord:
     """The record ``"<platform>.<op>"`` of a kernel without workspace or epilogue, with the operator's own sizes."""
 
     def terms(types: Types, attrs: Attrs) -> Terms:
-        return Terms().traffic((*types, *op.infer(types, attrs)))
+        return Terms().traffic((*types, *op.infer(types, {**op.attrs, **attrs})))
 
     return KernelRecord(
         name=f"{platform}.{op.name}",

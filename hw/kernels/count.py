@@ -19,7 +19,8 @@ turned   blocks of vectors transposed in registers
 zeroed   bytes set to zero
 folded   vectors that gradients of joined weights add up
 tap      (pixel, place in a window) pairs looked at
-bytes    bytes of operands and results, each once
+part     values put side by side
+bytes    bytes of operands and results, each once; in batch normalization, once for each sweep over it
 near     of those bytes, the first `NEAR`: streams begin with misses that no prefetcher has foreseen
 far      of those bytes, the ones beyond `FAR`: what the second-level cache does not hold
 ======== =====================================================================================================
@@ -48,7 +49,10 @@ class Terms(Counter[str]):
 
     def traffic(self, types: Iterable[TensorType]) -> "Terms":
         """Count operands and results, each once."""
-        nbytes = sum(t.nbytes for t in types)
+        return self.moved(sum(t.nbytes for t in types))
+
+    def moved(self, nbytes: int) -> "Terms":
+        """Count so many bytes of operands and results."""
         self["bytes"] += nbytes
         self["near"] += min(nbytes, NEAR)
         self["far"] += max(0, nbytes - FAR)

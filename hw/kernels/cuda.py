@@ -7,18 +7,26 @@ from graph.tensor_type import TensorType
 from hw.kernels.record import KernelRecord, Platform
 from hw.kernels.tiling import Types
 
+READ_AGAIN: Mapping[str, int] = {"batch_norm": 1, "batch_norm_grad": 2}
+"""Operators whose statistics need a pass over their images before the pass that uses them -> how many of the operands are images.
+(A batch that fits a multiprocessor's shared memory need not be read again; those of training do not.)"""
 FUSING = frozenset({"matmul", "conv2d"})
 """Operators whose kernels take a bias and a ReLU into their epilogue."""
 
 
+def _nbytes(types: Iterable[TensorType]) -> int:
+    return sum(t.nbytes for t in types)
+
+
 def terms_of(op: Op, types: Types, attrs: Attrs) -> Mapping[str, float]:
-    """Exact work of the operator, and of its epilogue, whose traffic is only the bias."""
-    plain = {k: v for k, v in attrs.items() if k != "epilogue"}
-    own, bias = types[: len(op.inputs)], types[len(op.inputs) :]
+    """Exact work of the operator, and of its epilogue, whose traffic is only the bias; what is read again counts as bytes."""
+    plain = {**op.attrs, **{k: v for k, v in attrs.items() if k != "epilogue"}}
+    own, bias = types[: op.operands(len(types))], types[op.operands(len(types)) :]
     work = op.work(own, plain)
     fused = [f for f in str(attrs.get("epilogue", "")).split("+") if f]
     flop = work.flop + len(fused) * op.infer(own, plain)[0].size
-    return {"call": 1, "flop": flop, "bytes": work.nbytes + sum(t.nbytes for t in bias)}
+    again = own[: READ_AGAIN.get(op.name, 0)]
+    return {"call": 1, "flop": flop, "bytes": work.nbytes + _nbytes(bias) + _nbytes(again)}
 
 
 def cuda_record(op: Op) -> KernelRecord:
@@ -32,10 +40,6 @@ def cuda_record(op: Op) -> KernelRecord:
         terms=lambda types, attrs: terms_of(op, types, attrs),
         sizes=op.sizes,
     )
-
-
-def _nbytes(types: Iterable[TensorType]) -> int:
-    return sum(t.nbytes for t in types)
 
 
 def _none() -> Iterable[Size]:

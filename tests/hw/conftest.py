@@ -15,11 +15,11 @@ from graph.zoo import MODELS
 
 @pytest.fixture(scope="session")
 def trained() -> Callable[..., Graph]:
-    """(model, batch, options of the zoo) -> its training graph, on 8x8 images."""
+    """(model, batch, options of the zoo) -> its training graph, tiny unless the options say otherwise."""
 
     def make(model: str = "lenet", batch: int = 6, **options: object) -> Graph:
-        image = options.pop("image", (8, 8, 1))
-        return training_graph(MODELS[model].build(batch, image=image, **options), Sgd(learning_rate=0.1, momentum=0.9))
+        options = {**MODELS[model].tiny, **options}
+        return training_graph(MODELS[model].build(batch, **options), Sgd(learning_rate=0.1, momentum=0.9))
 
     return make
 

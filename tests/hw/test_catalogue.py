@@ -1,5 +1,6 @@
 """Common checks over every catalogue item, and the messages for files that are wrong."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,10 @@ def test_device_is_sane(name: str) -> None:
     """Rates in the order that physics and data sheets have them."""
     d = catalogue.device(name)
     assert isinstance(d, Device)
-    assert d.platform is Platform.CUDA
-    assert d.peak["f64"] <= d.peak["f32"] <= d.peak["f16"]
+    assert d.peak["f64"] <= d.peak["f32"] <= d.peak.get("f16", math.inf)
     assert 1 < d.peak["f32"] / d.memory_bytes_per_second < 100  # flop per byte at the ridge
+    assert 3 << 30 <= d.memory_nbytes <= 4 << 40
+    assert (d.launch_depth, d.issue_seconds > 0) == (1000, d.platform is Platform.CUDA)  # a processor issues its own kernels
     assert 0 < d.idle_fraction < 0.5
     assert 1e-6 < d.launch_seconds < 2e-5
 
@@ -65,13 +67,46 @@ def test_system_is_sane(name: str) -> None:
     t = Topology(s)
     assert all(t.bandwidth(a, b) > 0 and t.latency(a, b) > 0 for a in s.places for b in s.places if a != b)
     assert s.watts is None or s.watts >= s.count * s.device.watts
+    for host in s.host_places:
+        assert s.device_at(host).memory_nbytes == s.host.memory_nbytes
+        assert all(t.bandwidth(host, p) > 0 and t.bandwidth(p, host) > 0 for p in s.places)
+
+
+@pytest.mark.parametrize("name", ["dgx1-p100", "dgx1-v100", "p3.16xlarge"])
+def test_every_nvlink_of_a_cube_mesh_is_used(name: str) -> None:
+    """Four links at a P100, six at a V100, both ends named."""
+    s = catalogue.system(name)
+    links = {"p100-sxm2": 4, "v100-sxm2-16gb": 6}[s.device.name]
+    for place in s.local:
+        assert sum(w.count for w in s.wires if place in (w.a, w.b) and w.link.kind == "nvlink") == links
+
+
+def test_so_many_nodes_on_such_a_network() -> None:
+    """The entry's own network unless another is named; each of a node's links is replaced by one of the other kind."""
+    own = catalogue.system("p2.16xlarge", nodes=16)
+    assert (own.nodes, own.network.link.name, len(own.places)) == (16, "20gbe", 256)
+    other = catalogue.system("dgx-a100", nodes=2, network="25gbe", oversubscription=3)
+    assert (other.network.link.name, other.network.count, len(other.network.at), other.network.oversubscription) == (
+        "25gbe",
+        2,
+        4,
+        3,
+    )
+    plain = catalogue.system("k20x8-2014", nodes=2, network="10gbe")
+    assert plain.network.at == ("cpu0",)
+    assert catalogue.system("dgx1-p100") == catalogue.load("dgx1-p100")
 
 
 def test_what_must_be_there() -> None:
     """The first catalogue."""
-    assert {"p100-sxm2", "v100-sxm2-16gb", "a100-sxm4-80gb", "h100-sxm5-80gb"} <= set(catalogue.names("device"))
-    assert {"nvlink2", "pcie3-x16", "edr", "hdr", "ndr"} <= set(catalogue.names("link"))
-    assert {"dgx1-v100", "dgx-a100", "dgx-h100"} <= set(catalogue.names("system"))
+    gpus = {"gtx580-3gb", "k20", "k80-die", "titanx-maxwell", "m40", "p100-pcie", "p100-sxm2", "v100-sxm2-16gb"}
+    assert gpus | {"a100-sxm4-80gb", "h100-sxm5-80gb", "h200-sxm"} <= set(catalogue.names("device"))
+    processors = {n for n in catalogue.names("device") if catalogue.device(n).platform is Platform.CPU}
+    assert processors >= {"xeon-e5-2686-v4", "xeon-e5-2698-v4", "xeon-e5-2666-v3", "epyc-7742", "xeon-8480c", "xeon-12core-2014"}
+    links = {f"nvlink{k}" for k in (1, 2, 3, 4)} | {f"pcie{k}-x16" for k in (2, 3, 4, 5)} | {"qpi", "edr", "hdr", "ndr"}
+    assert links | {"10gbe", "25gbe", "100gbe"} <= set(catalogue.names("link"))
+    systems = {"p2.8xlarge", "p2.16xlarge", "p3.16xlarge", "dgx1-p100", "dgx1-v100", "dgx-a100", "dgx-h100", "dgx-h200"}
+    assert systems | {"k20x8-2014", "gtx580x2-2012", "titanx-maxwell-2015"} <= set(catalogue.names("system"))
     assert set(catalogue.names()) == {n for k in catalogue.Kind for n in catalogue.names(k)}
 
 
@@ -83,6 +118,14 @@ def test_what_must_be_there() -> None:
         (lambda: catalogue.device("v100"), "there is no device 'v100' in the catalogue; did you mean 'v100-"),
         (lambda: catalogue.names("device s"), "there is no kind 'device s' in the catalogue; did you mean 'device'?"),
         (lambda: catalogue.load("host"), "made from its calibration profile"),
+        (lambda: catalogue.system("dgx1-p100", nodes=0), "asked for with 0 nodes; it needs at least 1"),
+        (
+            lambda: catalogue.system("k20x8-2014", nodes=2),
+            "no network of its own to join 2 nodes; choose one of 100gbe, 10gbe, 20gbe",
+        ),
+        (lambda: catalogue.system("dgx1-p100", network="nvlink1"), "'nvlink1' cannot join nodes; known: 100gbe, 10gbe"),
+        (lambda: catalogue.system("dgx1-p100", network="15gbe"), "'15gbe' cannot join nodes; did you mean '25gbe'"),
+        (lambda: catalogue.system("dgx1-p100", nodes=2, oversubscription=0.5), "by a factor of 1 (not at all) or more, got 0.5"),
     ],
 )
 def test_unknown_names(ask: object, message: str) -> None:

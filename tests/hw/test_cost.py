@@ -89,6 +89,20 @@ def test_neighbours() -> None:
         alpha_beta.neighbours(t, ("gpu0",))
 
 
+def test_everybody() -> None:
+    """Half of what each sends crosses the middle of a tree: there are 8 x 8 routes over that link, and 15 messages of each."""
+    t = Topology(catalogue.system("p2.16xlarge"))
+    places = t.ring_order(16)
+    middle = min(t.capacity(x) for x in t.route("gpu0", "gpu15"))
+    assert alpha_beta.everybody(t, places).bytes_per_second == pytest.approx(middle * 15 / 64)
+    assert alpha_beta.everybody(t, places[:2]) == alpha_beta.neighbours(t, places[:2])
+    switched = Topology(catalogue.system("dgx-a100"))
+    ring = switched.ring_order(8)
+    assert alpha_beta.everybody(switched, ring) == alpha_beta.neighbours(switched, ring)  # a port each: no matter to whom
+    with pytest.raises(HwError, match="at least two devices"):
+        alpha_beta.everybody(t, ("gpu0",))
+
+
 def test_energy() -> None:
     """Design power while busy, a share of it while idle, and the rest of the node throughout."""
     s = catalogue.system("dgx1-v100")
@@ -97,7 +111,7 @@ def test_energy() -> None:
     found = energy.energy(s, 2.0, 10.0)
     assert found.joules == pytest.approx(8 * energy.joules(d, 2.0, 10.0) + (3500 - 8 * 300) * 10)
     assert found.basis.startswith("modelled: ")
-    bare = energy.energy(replace(s, watts=None), 2.0, 10.0)
+    bare = energy.energy(replace(s, watts=None, host=None), 2.0, 10.0)
     assert bare.joules == pytest.approx(8 * energy.joules(d, 2.0, 10.0))
     assert "left out" in bare.basis
     with pytest.raises(HwError, match="busy for 3"):

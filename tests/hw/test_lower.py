@@ -1,5 +1,8 @@
 """Lowering: every node is done exactly once, work is kept, and values that are alive together never share a byte."""
 
+from dataclasses import replace
+from itertools import zip_longest
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,9 @@ from graph.frontend.symbol import Builder
 from graph.ir import Graph, Kind, Phase
 from graph.op import Work
 from graph.optimizer import Sgd
+from graph.parallel.plan import Plan
+from graph.parallel.strategies.parameter_server import parameter_server
+from graph.parallel.unroll import unroll
 from graph.tensor_type import f32
 from graph.zoo import MODELS
 from hw.errors import HwError
@@ -78,6 +84,20 @@ def test_the_optimizer_runs_once_a_bucket(trained, lowered):
     assert [c.kernel for c in updates] == ["cpu.sgd"] * 3
     sizes = [low.plan.role["worker"].buffers[f"w.b{k}"].size for k in range(3)]
     assert [c.types[0].size for c in updates] == sizes
+
+
+def test_running_statistics_leave_the_optimizer_whole(trained, planned):
+    """Also where a segment has both, one by one."""
+    plan = planned(trained("resnet50"))
+    role = plan.role["worker"]
+    (mixed, *_), statistics = [s for s in role.segments if s.startswith("update/b")], role.segments["update/statistics"]
+    turns = [n for pair in zip_longest(role.segments[mixed], statistics) for n in pair if n]
+    segments = {**role.segments, mixed: tuple(turns), "update/statistics": ()}
+    calls = lower(Plan((replace(role, segments=segments),)), "worker", Platform.CPU).segments[mixed]
+    assert sorted(c.kernel for c in calls) == ["cpu.blend"] * len(statistics) + ["cpu.sgd"]
+    (whole,) = (c for c in calls if c.kernel == "cpu.sgd")
+    assert sorted(whole.nodes) == sorted(role.segments[mixed])
+    assert whole.types[0].size == role.buffers[f"w.{mixed.removeprefix('update/')}"].size
 
 
 @settings(max_examples=25, deadline=None)
@@ -152,3 +172,44 @@ def test_lowering_is_deterministic(trained, lowered):
     graph = trained(dropout=0.1)
     assert lowered(graph).hash == lowered(graph).hash
     assert lowered(graph).hash != lowered(trained(dropout=0.2)).hash
+
+
+@pytest.mark.parametrize("servers", ["devices", "host"])
+def test_a_part_of_a_bucket_is_one_call(servers):
+    """Three ranks, or three servers, make a step on a third each: the same code and the same sizes, at places of their own."""
+    model = MODELS["mlp"].build(2, **MODELS["mlp"].tiny)
+    count = {"server_count": 3} if servers == "host" else {}
+    options = {"ranks": 3, "steps": 1, "bucket_bytes": 1 << 20, "servers": servers, **count}
+    plan = parameter_server(model, Sgd(learning_rate=0.1, momentum=0.9), **options)
+    role = plan.roles[-1]
+    low = lower(plan, role.name, Platform.CPU)
+    (call,) = low.segments["update/b0"]
+    size = -(-sum(v.type.size for v in model.of_kind(Kind.PARAMETER)) // 3)
+    assert (call.reads, call.writes) == (("w.b0", "g.b0", "s.b0"), ("w.b0", "s.b0"))
+    assert set(call.types) == {f32(size)}
+    (do,) = {a.ins for a in unroll(plan, plan.first_rank(role.name)) if a.ins.id[1] == "update"}
+    assert do.work == call.work
+    for k, rank in enumerate(r for r in plan.ranks if r.role == role.name):
+        for name in call.reads:
+            is_cut = role.buffers[name].is_cut
+            assert low.offset(do, name, rank) - low.layout.buffers[name, 0] == (0 if is_cut else 4 * size * k)
+    with pytest.raises(HwError, match="lies in no buffer that it names"):
+        low.offset(do, f"{role.buffers['s.b0'].values[0]}", plan.ranks[0])
+
+
+def test_a_part_of_unlike_steps_is_refused():
+    model = MODELS["mlp"].build(2, **MODELS["mlp"].tiny)
+    plan = parameter_server(model, Sgd(learning_rate=0.1, momentum=0.9), ranks=2, steps=1, bucket_bytes=1 << 20)
+    (role,) = plan.roles
+    some = {name: nodes[1:] if name == "update/b0" else nodes for name, nodes in role.segments.items()}
+    with pytest.raises(HwError, match="'update/b0' works on a part of its buffers, so it has to be one optimizer step"):
+        lower(Plan((replace(role, segments=some),)), "worker", Platform.CPU)
+
+
+@pytest.mark.parametrize("model", ["lenet", "resnet50"])
+def test_micro_batches_share_memory(trained, planned, model):
+    """What a micro-batch makes anew costs nothing more with many of them: only the second gradients and the counters do."""
+    graph = trained(model)
+    one, four = (lower(planned(graph, micro_batches=m), "worker", Platform.CPU).layout.nbytes for m in (1, 4))
+    second = sum(b.nbytes for n, b in planned(graph, micro_batches=4).role["worker"].buffers.items() if n.startswith("p."))
+    assert one < four <= one + second + 4096

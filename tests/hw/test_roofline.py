@@ -16,6 +16,7 @@ from graph.registry import Registry
 from graph.tensor_type import TensorType, f32
 from hw import catalogue
 from hw.cost import cost_model, roofline
+from hw.cost.gemm import gemm_seconds
 from hw.cost.gemm_shape import SHAPES, Gemm, gemm_shape
 from hw.device import Device, Engines
 from hw.errors import HwError
@@ -99,7 +100,7 @@ def test_waves() -> None:
     device = Device(
         name="grid", platform=Platform.CUDA, peak={"f32": 1e12}, memory_nbytes=1, memory_bytes_per_second=1e15, cores=10
     )
-    one, full, over = (roofline.gemm_seconds(Gemm(m=128 * tiles, n=128, k=64), device) for tiles in (5, 10, 11))
+    one, full, over = (gemm_seconds(Gemm(m=128 * tiles, n=128, k=64), device) for tiles in (5, 10, 11))
     assert one < full
     assert full == pytest.approx(2 * 128 * 128 * 64 / 1e11)
     assert full < over <= 2 * full
@@ -133,7 +134,8 @@ CONV = {"stride": 2, "pad": 1}
         ("matmul", (f32(3, 5), f32(5, 7)), {"ta": False, "tb": False}, (3, 7, 5)),
         ("matmul", (f32(5, 3), f32(7, 5)), {"ta": True, "tb": True}, (3, 7, 5)),
         ("conv2d", (f32(2, 9, 8, 3), f32(3, 3, 3, 4)), CONV, (2 * 5 * 4, 4, 27)),
-        ("conv2d_grad_input", (f32(2, 5, 4, 4), f32(3, 3, 3, 4)), {**CONV, "height": 9, "width": 8}, (2 * 9 * 8, 3, 16)),
+        # of 9 taps and 4 filters a pixel meets 20 / 72: there are so many results for so many pixels
+        ("conv2d_grad_input", (f32(2, 5, 4, 4), f32(3, 3, 3, 4)), {**CONV, "height": 9, "width": 8}, (2 * 9 * 8, 3, 10)),
         ("conv2d_grad_weight", (f32(2, 9, 8, 3), f32(2, 5, 4, 4)), {**CONV, "kh": 3, "kw": 3}, (27, 4, 2 * 5 * 4)),
     ],
 )

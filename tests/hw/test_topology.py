@@ -97,6 +97,81 @@ def test_several_nodes() -> None:
         t.ring_order(25)
 
 
+def test_ring_on_the_cube_mesh_of_p100() -> None:
+    """All single links, no way over PCI Express."""
+    s = catalogue.system("dgx1-p100")
+    t = Topology(s)
+    ring = t.ring_order()
+    assert sorted(ring) == sorted(s.places)
+    assert all(t.hops[hop].link == "nvlink1" for a, b in neighbours_of(ring) for hop in t.route(a, b))
+    assert neighbours(t, ring).bytes_per_second == catalogue.link("nvlink1").capacity
+
+
+def neighbours_of(ring: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Pairs, the last with the first."""
+    return list(zip(ring, ring[1:] + ring[:1], strict=True))
+
+
+def test_ring_on_a_tree_goes_board_by_board() -> None:
+    """In the order of names each link carries one neighbour's bytes in each direction, so nobody shares."""
+    s = catalogue.system("p2.16xlarge")
+    t = Topology(s)
+    ring = t.ring_order()
+    assert ring == s.places
+    used = [hop for a, b in neighbours_of(ring) for hop in t.route(a, b)]
+    assert len(used) == len(set(used))
+    assert neighbours(t, ring).bytes_per_second == catalogue.link("pcie3-x16").capacity
+
+
+def test_two_gpus_behind_a_switch_share_its_uplink() -> None:
+    """Both dies of a board send to the other board: half each; to each other: all of it."""
+    t = Topology(catalogue.system("p2.16xlarge"))
+    up = [set(t.route(a, b)) for a, b in (("gpu0", "gpu2"), ("gpu1", "gpu3"))]
+    assert up[0] & up[1] == {"plx0>switch0", "switch0>plx1"}
+    assert t.route("gpu0", "gpu1") == ("gpu0>plx0", "plx0>gpu1")
+    assert neighbours(t, ("gpu0", "gpu2", "gpu1", "gpu3")).bytes_per_second == catalogue.link("pcie3-x16").capacity / 2
+
+
+def test_sixteen_nodes() -> None:
+    """The ring passes node by node, so each node's network link carries one neighbour's bytes in each direction."""
+    s = catalogue.system("p2.16xlarge", nodes=16, network="25gbe")
+    t = Topology(s)
+    ring = t.ring_order()
+    assert len(ring) == 256
+    assert [s.node_of(p) for p in ring] == sorted(s.node_of(p) for p in s.places)
+    assert neighbours(t, ring).bytes_per_second == catalogue.link("25gbe").capacity
+    assert t.route(ring[15], ring[16])[-1] == "node1/plx0>node1/gpu0"
+    pcie, net = (catalogue.link(n).latency_seconds for n in ("pcie3-x16", "25gbe"))
+    assert t.latency("node0/gpu0", "node1/gpu0") == pytest.approx(2 * (0.5 + 1 + 1) * pcie + net)
+    assert t.latency("node0/gpu0", "node0/gpu1") == pytest.approx(pcie)
+
+
+def test_oversubscribed_network() -> None:
+    """Everything between nodes shares the core: one pair has its full rate, all together their share."""
+    link = catalogue.link("25gbe")
+    t = Topology(catalogue.system("p2.16xlarge", nodes=4, network="25gbe", oversubscription=2))
+    assert "network>core" in t.route("node0/gpu0", "node3/gpu7")
+    assert t.bandwidth("node0/gpu0", "node3/gpu7") == link.capacity
+    assert t.capacity("network>core") == 4 * link.capacity / 2
+    assert neighbours(t, t.ring_order()).bytes_per_second == link.capacity / 2
+
+
+def test_hosts() -> None:
+    """A host is reached through the sockets, each with its share of the memory's bandwidth, and forwards for nobody."""
+    s = catalogue.system("dgx1-p100", nodes=2)
+    t, whole = Topology(s), s.device_at("node1/host")
+    assert t.route("node1/gpu2", "node1/host") == (
+        "node1/gpu2>node1/plx1",
+        "node1/plx1>node1/cpu0",
+        "node1/cpu0>node1/host",
+    )
+    assert t.route("node0/host", "node1/gpu6")[-2:] == ("network>node1/plx3", "node1/plx3>node1/gpu6")  # the adapter beside it
+    socket = catalogue.device("xeon-e5-2698-v4")
+    assert (whole.cores, whole.peak["f32"]) == (40, 2 * socket.peak["f32"])
+    assert t.capacity("node0/cpu0>node0/host") == socket.memory_bytes_per_second * socket.efficiency.memory
+    assert all("host" not in hop for hop in t.route("node0/gpu0", "node0/gpu5"))  # not a way around the sockets' link
+
+
 def test_neighbours_share_links() -> None:
     """Two devices behind one uplink halve it."""
     link, device = catalogue.link("pcie3-x16"), catalogue.device("p100-sxm2")
@@ -119,7 +194,14 @@ def test_neighbours_share_links() -> None:
         (lambda s: ring_order(s, 9), "has 8 devices; a ring of 9 does not fit"),
         (lambda s: Topology(s).route("gpu0", "gpu9"), "has no device 'gpu9'; did you mean"),
         (lambda s: Topology(s).capacity("gpu0>gpu9"), "has no link 'gpu0>gpu9'; did you mean"),
-        (lambda s: Topology(replace(s, wires=(), network=None)).route("gpu0", "gpu1"), "no way leads from 'gpu0' to 'gpu1'"),
+        (
+            lambda s: Topology(replace(s, wires=(), network=None, host=None)).route("gpu0", "gpu1"),
+            "no way leads from 'gpu0' to 'gpu1'",
+        ),
+        (lambda s: replace(s, host=replace(s.host, at=("cpu7",))), "the host is plugged into 'cpu7', which is no part of a node"),
+        (lambda s: replace(s.host, at=()), "are given together"),
+        (lambda s: replace(s, wires=(Wire(a="gpu0", b="host", link=s.wires[0].link),)), "say with `at` of the host"),
+        (lambda s: replace(s, host=None).device_at("host"), "does not say what processors its hosts have"),
     ],
 )
 def test_refused(make: object, message: str) -> None:
