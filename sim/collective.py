@@ -5,11 +5,12 @@ so that bytes and communication are counted the same way at every detail.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
+from graph.parallel.algorithm import COLLECTIVES
 from graph.parallel.closed_form import collective_seconds
 from graph.parallel.machine import Action
-from graph.parallel.plan import Collective, Path, Plan, Rank, Send
+from graph.parallel.plan import Collective, Path, Peer, Plan, Rank, Send
 from sim.model import SystemModel
 
 
@@ -25,17 +26,19 @@ class ClosedForms:
 
     def __init__(self, plan: Plan, model: SystemModel, *, every: bool, algorithms: frozenset[str]) -> None:
         self.plan, self.model, self.every, self.algorithms = plan, model, every, algorithms
-        self._terms: dict[tuple[Rank, tuple[str, ...]], tuple[float, float]] = {}
+        self._terms: dict[tuple[Rank, tuple[str, ...], bool], tuple[float, float]] = {}
         self._players: dict[tuple[Rank, tuple[str, ...]], frozenset[Rank]] = {}
+        self._sent: dict[Hashable, int] = {}
         self._here: dict[tuple[frozenset[Rank], Path], list[Action]] = defaultdict(list)
 
     def seconds(self, rank: Rank, c: Collective) -> float | None:
         """Seconds by closed form; None: it is to be played."""
         if not self.every and c.algorithm not in self.algorithms:
             return None
-        key = rank, c.along
+        first = self.plan.peer(rank, Peer(None, c.along, -self.plan.index(rank, c.along)[0]))
+        key = first, c.along, COLLECTIVES[c.algorithm].is_direct
         if key not in self._terms:
-            self._terms[key] = self.model.group(self.plan.group(rank, c.along))
+            self._terms[key] = self.model.group(self.plan.group(*key[:2]), key[2])
         latency, bandwidth = self._terms[key]
         return collective_seconds(self.plan, rank, c, latency, bandwidth)
 
@@ -55,5 +58,9 @@ class ClosedForms:
 
     def nbytes_sent(self, rank: Rank, c: Collective) -> int:
         """Bytes that a rank sends in a collective, counted from its program."""
-        instructions = self.plan.transfers(rank, c)
-        return sum(self.plan.nbytes(rank, i.what) for i in instructions if isinstance(i, Send))
+        is_even = COLLECTIVES[c.algorithm].symmetric and not self.plan.extent(rank, c.what)[1] % self.plan.index(rank, c.along)[1]
+        key = rank.role if is_even else rank, c.algorithm, c.along, c.what, c.root
+        if key not in self._sent:
+            instructions = self.plan.transfers(rank, c)
+            self._sent[key] = sum(self.plan.nbytes(rank, i.what) for i in instructions if isinstance(i, Send))
+        return self._sent[key]

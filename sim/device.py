@@ -3,6 +3,7 @@
 An engine does one action at a time and is never interrupted. Streams that share an engine (all streams of a CPU core)
 take turns as the executor of `runtime` does: when the engine is free it takes a ready transfer first, else the ready
 action that was issued first. The choice is made at the end of an instant, when all that became ready in it is known.
+Ranks that share an engine (more workers than cores) are served in the order in which they asked.
 """
 
 from collections.abc import Callable
@@ -71,9 +72,11 @@ class Engine:
 
 
 def _first(waiting: list[Job]) -> Job:
-    """Transfers first, then by issue."""
-    turn = min(job.turn for job in waiting)
-    ready = [job for job in waiting if job.turn == turn]
+    """Of the rank that has waited longest, where several share the engine: transfers first, then by issue."""
+    rank = waiting[0].action.machine
+    mine = [job for job in waiting if job.action.machine is rank]
+    turn = min(job.turn for job in mine)
+    ready = [job for job in mine if job.turn == turn]
     if len(ready) == 1:
         return ready[0]
     by_action = {job.action: job for job in ready}
@@ -82,12 +85,12 @@ def _first(waiting: list[Job]) -> Job:
 
 
 class Device:
-    """The engines of one rank.
+    """The engines of one rank, or of several that share them.
 
     Parameters
     ----------
     clock : the clock.
-    contention : factor (>= 1.0) on compute seconds while a transfer of this rank is under way on a link.
+    contention : factor (>= 1.0) on compute seconds while a transfer of its ranks is under way on a link.
     on_start : called with an action when an engine begins it.
     """
 
@@ -108,7 +111,7 @@ class Device:
         return self.engines[name]
 
     def transfer(self, by: int) -> None:
-        """A transfer of this rank begins (+1) or ends (-1)."""
+        """A transfer of its ranks begins (+1) or ends (-1)."""
         running: list[tuple[Engine, Job]] = []
         changes = self.contention != 1.0 and 0 in (self.transfers, self.transfers + by)
         if changes:

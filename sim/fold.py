@@ -2,26 +2,27 @@
 
 Colour refinement (Weisfeiler & Leman, 1968): ranks start with the colour of their role and device (and of what a run does
 to them: a straggler has its own); ranks whose peers, groups or links differ in colour are split until nothing splits. One rank
-of each class plays; its letters go to the class of the receiver, its flows weigh on a link as often as its class uses it.
+of each class plays; its letters go to the class of the receiver, its flows weigh on a link as often as its class uses it. A
+letter that the whole class sends to one rank (workers to a server) comes to it from each of them.
+
+Who is served first is not like who is served last: a stream that sends to several peers in turn tells them apart. Peers that have
+a stream each are served alike when the same letters go to them. In which order a rank takes letters in is not looked at: where
+those of unlike ranks come at unlike times, folded is unfolded only nearly.
 
 Parts of a buffer that is not a multiple of the ranks differ by one element; ranks that differ only in that are taken as alike.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
-from graph.parallel.collectives import COLLECTIVES
-from graph.parallel.plan import Collective, Do, Instruction, Peer, Plan, Rank, Recv, Role, Send
-from sim.errors import SimError
+from graph.parallel.plan import Collective, Do, Peer, Plan, Rank
+from sim.input import INPUT
 from sim.model import Link, SystemModel
 from sim.network import Weighted
-
-Colours = np.ndarray[Any, np.dtype[np.uint64]]
-Indices = np.ndarray[Any, np.dtype[np.int64]]
-Place = tuple[tuple[str, ...], int]  # axes, and an index along them
-EVERYWHERE: Place = ((), 0)
+from sim.relations import EVERYWHERE, Relations
+from sim.routes import Colours, Indices, Numbers, OwnLink, Routes, Way, mix, total
 
 
 class Unfolded:
@@ -32,10 +33,19 @@ class Unfolded:
         self.sizes: Mapping[Rank, int] = dict.fromkeys(plan.ranks, 1)
         self._model = model
         self._routes: dict[tuple[Rank, Rank], Weighted] = {}
+        self.wide: Mapping[Link, int] = {}
+
+    def capacity(self, link: Link) -> float:
+        """Bytes per second of a link of a route."""
+        return self._model.capacity(link)
 
     def rep(self, rank: Rank) -> Rank:
         """The rank that plays for this one."""
         return rank
+
+    def sources(self, source: Rank, to: Peer | Rank) -> tuple[Rank, ...]:
+        """The ranks for which a letter stands that `source` sends to the one it calls `to`: itself."""
+        return (source,)
 
     def route(self, source: Rank, peer: Rank, to: Peer | Rank) -> Weighted:
         """The links of a transfer to `peer`, which the program calls `to`, and how often like transfers use them."""
@@ -43,94 +53,6 @@ class Unfolded:
         if known is None:
             known = self._routes[source, peer] = tuple((link, 1) for link in self._model.route(source, peer))
         return known
-
-
-class Relations:
-    """The distinct peers, groups and kernels that a role's program names, found by running it once, unplayed.
-
-    Raises `SimError` when the program waits for answers: then what it does next depends on the rank.
-    """
-
-    def __init__(self, plan: Plan, role: Role, is_priced: Callable[[Rank, Collective], bool]) -> None:
-        self.sent: set[Peer | Rank] = set()
-        self.users: dict[Peer | Rank, dict[Place, None]] = {}  # which ranks of the role send to a peer or receive from it
-        self.groups: dict[tuple[str, ...], None] = {}  # along which collectives are one event
-        self.kernels: dict[tuple[str, str], Do] = {}  # the first of each kernel on each stream
-        self.indexed: dict[tuple[str, ...], None] = {}  # along which no two ranks are alike
-        self._plan, self._me, self._is_priced = plan, plan.first_rank(role.name), is_priced
-        self._seen: set[tuple[str, tuple[str, ...]]] = set()
-        for i in plan.start(self._me):
-            self._visit(i)
-
-    def _visit(self, i: Instruction) -> None:
-        if i.wait or (isinstance(i, Recv) and isinstance(i.source, str)):
-            id = "/".join(map(str, i.id))
-            raise SimError(f"role {self._me.role!r} waits for answers ({id}), so its ranks cannot be folded")
-        if isinstance(i, Do):
-            self.kernels.setdefault((i.kernel, i.on), i)
-        elif isinstance(i, Collective):
-            if (i.algorithm, i.along) not in self._seen:
-                self._seen.add((i.algorithm, i.along))
-                self._visit_collective(i)
-        else:
-            self._note(i, EVERYWHERE)
-
-    def _visit_collective(self, c: Collective) -> None:
-        algorithm = COLLECTIVES[c.algorithm]
-        if self._is_priced(self._me, c):
-            self.groups[c.along] = None
-        elif algorithm.symmetric:
-            for i in self._plan.transfers(self._me, c):
-                self._note(i, EVERYWHERE)
-        else:
-            self.indexed[c.along] = None
-            for k, rank in enumerate(self._plan.group(self._me, c.along)):
-                for i in self._plan.transfers(rank, c):
-                    self._note(i, (c.along, k))
-
-    def _note(self, i: Instruction, place: Place) -> None:
-        """An instruction of the ranks with this index along these axes (all ranks: along none)."""
-        if isinstance(i, Send):
-            self.sent.add(i.to)
-            self.users.setdefault(i.to, {})[place] = None
-        elif isinstance(i, Recv) and not isinstance(i.source, str):
-            self.users.setdefault(i.source, {})[place] = None
-
-
-def mix(*columns: Any) -> Colours:
-    """One colour of several (splitmix64; Steele, Lea & Flood, OOPSLA 2014)."""
-    h = np.zeros(1, np.uint64)
-    with np.errstate(over="ignore"):
-        for c in columns:
-            h = (h ^ np.asarray(c).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
-            h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            h = h ^ (h >> np.uint64(31))
-    return h
-
-
-def total(colours: Colours, keys: Indices, n: int) -> Colours:
-    """A colour for the multiset of colours under each key."""
-    out = np.zeros(n, np.uint64)
-    np.add.at(out, keys, mix(colours))
-    return out
-
-
-class _Numbers:
-    """Small numbers for things that are equal or not, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, int] = {}
-
-    def of(self, thing: Hashable) -> int:
-        return self._known.setdefault(thing, len(self._known))
-
-
-class _Way:
-    """What the ranks of a role mean by a peer: who it is, and over which links (-1: none; padded)."""
-
-    def __init__(self, mine: Indices, to: Indices, traits: Indices, links: Indices | None) -> None:
-        self.mine, self.to, self.traits, self.links = mine, to, traits, links
 
 
 class Fold:
@@ -146,6 +68,7 @@ class Fold:
     ----------
     reps : the first rank of each class, in the plan's order.
     sizes : rank that plays -> ranks in its class.
+    wide : link -> how many of its kind it stands for at once, where transfers are spread over them.
     """
 
     def __init__(
@@ -160,26 +83,44 @@ class Fold:
         self._rep: list[Rank] = []
         self._number = {r: k for k, r in enumerate(plan.ranks)}
         self._links: dict[Link, int] = {}
-        self._ways: dict[tuple[str, Peer | Rank], _Way] = {}
+        self._ways: dict[tuple[str, Peer | Rank], Way] = {}
         self._groups: list[tuple[Indices, Indices]] = []
-        self._numbers = _Numbers()
-        self._routes: dict[tuple[Rank, Peer | Rank], Weighted] = {}
+        self._numbers = Numbers()
+        self._crowd = Counter(map(model.place, plan.ranks))
         colour = self._first_colours(is_priced, marked or {})
         self._capacity = np.array([self._numbers.of(("capacity", model.capacity(x))) for x in self._links] + [0], np.uint64)
-        colour, self._link_colour = self._refine(colour)
+        colour, link_colours = self._refine(colour)
         _, first, self.classes = np.unique(colour, return_index=True, return_inverse=True)
         self.reps: tuple[Rank, ...] = tuple(plan.ranks[k] for k in np.sort(first))
         self._rep = [plan.ranks[int(k)] for k in first]
         self.sizes: Mapping[Rank, int] = dict(zip(self._rep, np.bincount(self.classes).tolist(), strict=True))
-        self._find_routes()
+        self._routes = Routes(
+            ranks=plan.ranks,
+            classes=self.classes,
+            players=first,
+            ways=self._ways,
+            links=list(self._links),
+            link_colours=link_colours,
+        )
+        self.wide: Mapping[Link, int] = self._routes.wide
 
     def rep(self, rank: Rank) -> Rank:
         """The rank that plays for this one."""
         return self._rep[int(self.classes[self._number[rank]])]
 
+    def capacity(self, link: Link) -> float:
+        """Bytes per second of a link of a route; of one that stands for several, of all of them."""
+        if isinstance(link, OwnLink):
+            return self.model.capacity(link.link)
+        return self.model.capacity(link) * self.wide.get(link, 1)
+
+    def sources(self, source: Rank, to: Peer | Rank) -> tuple[Rank, ...]:
+        """The ranks like `source` for whose letters its own stands: those that send to the rank that plays for `to`."""
+        return self._routes.sources[source, to]
+
     def route(self, source: Rank, peer: Rank, to: Peer | Rank) -> Weighted:
         """The links of a transfer of a playing rank, and how often transfers of its class use them."""
-        return self._routes[source, to]
+        return self._routes.routes[source, to]
 
     def _first_colours(self, is_priced: Callable[[Rank, Collective], bool], marked: Mapping[Rank, Hashable]) -> Colours:
         """Role, device (what the model says of a rank), marks, and the index where an algorithm looks at it.
@@ -190,6 +131,7 @@ class Fold:
         colour = np.zeros(len(ranks), np.uint64)
         for role in plan.roles:
             found = Relations(plan, role, is_priced)
+            alone = found.alone
             mine = np.array([k for k, r in enumerate(ranks) if r.role == role.name])
             own = (self._answers(ranks[m], found.kernels.values()) for m in mine)
             colour[mine] = [self._numbers.of((role.name, marked.get(ranks[m]), a)) for m, a in zip(mine, own, strict=True)]
@@ -197,24 +139,34 @@ class Fold:
                 users = mine
                 if EVERYWHERE not in places:
                     users = np.array([m for m in mine if any(plan.index(ranks[m], along)[0] == k for along, k in places)])
-                self._ways[role.name, peer] = self._way(users, peer, peer in found.sent)
-            for along in found.groups:
+                is_sent, letters = peer in found.sent, (tuple(found.sent.get(peer, ())), tuple(found.heard.get(peer, ())))
+                kind = "way", role.name, *letters, peer if is_sent and peer not in alone else None
+                self._ways[role.name, peer] = self._way(users, peer, is_sent, kind)
+            for along, is_direct in found.groups:
                 starts = (Peer(None, along, -plan.index(ranks[m], along)[0]) for m in mine)
                 first = np.array([self._number[plan.peer(ranks[m], p)] for m, p in zip(mine, starts, strict=True)])
                 self._groups.append((mine, first))
-                traits = [self._numbers.of(("group", self.model.group(plan.group(ranks[f], along)))) for f in first]
-                colour[mine] = mix(colour[mine], traits)
+                traits = {int(f): self.model.group(plan.group(ranks[f], along), is_direct) for f in dict.fromkeys(first)}
+                colour[mine] = mix(colour[mine], [self._numbers.of(("group", traits[int(f)])) for f in first])
             for along in found.indexed:
                 colour[mine] = mix(colour[mine], [plan.index(ranks[m], along)[0] for m in mine])
+        widest = max((w.links.shape[1] for w in self._ways.values() if w.links is not None), default=0)
+        for w in self._ways.values():
+            if w.links is not None:
+                w.links = np.pad(w.links, ((0, 0), (0, widest - w.links.shape[1])), constant_values=-1)
         return colour
 
     def _answers(self, rank: Rank, kernels: Iterable[Do]) -> tuple[object, ...]:
         """What the model says of a rank alone."""
-        m = self.model
-        host = m.launch_depth(rank), m.memory_bytes(rank), m.memory_capacity_bytes(rank), m.input_depth(rank), m.contention(rank)
-        return *host, *((m.compute_seconds(rank, do), m.launch_seconds(rank, do), m.engine(rank, do.on)) for do in kernels)
+        m, depth = self.model, self.model.input_depth(rank)
+        alone = None if self._crowd[m.place(rank)] == 1 else rank  # who shares engines is like nobody else
+        host = m.launch_depth(rank), m.memory_bytes(rank), m.memory_capacity_bytes(rank), depth, m.contention(rank), alone
+        kernels = list(kernels)
+        batches = [m.input_seconds(rank, do) for do in kernels if depth and do.kernel == INPUT]
+        each = ((m.compute_seconds(rank, do), m.launch_seconds(rank, do), m.engine(rank, do.on)) for do in kernels)
+        return *host, *batches, *each
 
-    def _way(self, mine: Indices, peer: Peer | Rank, is_sent: bool) -> _Way:
+    def _way(self, mine: Indices, peer: Peer | Rank, is_sent: bool, kind: Hashable) -> Way:
         """Where the transfers of a role to a peer go; of what is only received, only from whom."""
         ranks, model = self.plan.ranks, self.model
         to = [self.plan.peer(ranks[m], peer) for m in mine]
@@ -227,7 +179,9 @@ class Fold:
             paths = [[self._links.setdefault(x, len(self._links)) for x in model.route(*p)] for p in pairs]
             wide = max(map(len, paths))
             links = np.array([p + [-1] * (wide - len(p)) for p in paths], np.int64).reshape(len(paths), wide)
-        return _Way(mine, np.array([self._number[t] for t in to]), np.array(traits), links)
+        if any(by_core for _, by_core, _ in seconds):  # a core serves one stream after another
+            kind = "way of a core", kind, peer
+        return Way(mine, np.array([self._number[t] for t in to]), np.array(traits), links, self._numbers.of(kind))
 
     def _refine(self, colour: Colours) -> tuple[Colours, Colours]:
         """Split until nothing splits: (colours of ranks, of links)."""
@@ -238,12 +192,15 @@ class Fold:
             if found == classes:
                 return colour, link
             classes, columns = found, [colour]
-            for salt, way in enumerate(self._ways.values()):
+            to, served = (np.zeros(len(colour), np.uint64) for _ in range(2))
+            for way in self._ways.values():
                 path = [] if way.links is None else list(link[way.links].T)
-                columns.append(self._spread(way.mine, mix(salt, way.traits, colour[way.to], *path)))
+                to += self._spread(way.mine, mix(way.kind, way.traits, colour[way.to], *path))
+                if way.links is not None:
+                    served += total(mix(colour[way.mine], way.kind), way.to, len(colour))
             for mine, at in self._groups:
                 columns.append(self._spread(mine, total(colour[mine], at, len(colour))[at]))
-            colour = mix(*columns)
+            colour = mix(*columns, to, served)
 
     def _spread(self, mine: Indices, values: Colours) -> Colours:
         """A column for all ranks that is 0 outside one role."""
@@ -254,23 +211,8 @@ class Fold:
     def _colour_links(self, colour: Colours) -> Colours:
         """A link's colour is its capacity, and the multiset of the transfers that use it; the last entry is no link."""
         link = mix(self._capacity)
-        for salt, way in enumerate(self._ways.values()):
+        for way in self._ways.values():
             for hop, used in enumerate([] if way.links is None else way.links.T):
-                link += total(mix(colour[way.mine], salt, hop), used, len(link))
+                link += total(mix(colour[way.mine], way.kind, hop), used, len(link))
         link[-1] = 0
         return link
-
-    def _find_routes(self) -> None:
-        """For each rank that plays and each peer: its links, by their first like link, with their weights."""
-        names: list[Link] = [*self._links, None]
-        _, one, alike = np.unique(self._link_colour, return_index=True, return_inverse=True)
-        for (role, peer), way in self._ways.items():
-            if way.links is None:
-                continue
-            for rep in (r for r in self.reps if r.role == role):
-                me = self._number[rep]
-                like = way.links[self.classes[way.mine] == self.classes[me]]
-                if not len(like):
-                    continue
-                path = way.links[np.searchsorted(way.mine, me)]
-                self._routes[rep, peer] = tuple((names[one[alike[x]]], int(np.sum(like == x))) for x in path if x >= 0)

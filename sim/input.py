@@ -7,6 +7,8 @@ so the stage needs no events of its own: it says when a batch is ready, and the 
 
 from sim.errors import SimError
 
+INPUT = "input"  # kernel of the action that takes a batch from the input stage
+
 
 class InputStage:
     """Batches of one rank, in order, from time 0.

@@ -6,8 +6,17 @@ from graph.parallel.machine import Action
 from graph.parallel.plan import Rank, Recv
 
 
+class Parcel:
+    """A letter on a channel, and how many receivers still have to take it: more than one, or none, where ranks are folded."""
+
+    __slots__ = ("left", "wire")
+
+    def __init__(self, wire: tuple[Rank, Rank, str], left: int) -> None:
+        self.wire, self.left = wire, left
+
+
 class TimedLanes(Lanes):
-    """As `Lanes`, but the player calls `free` when a receive has ended."""
+    """As `Lanes`, but the player calls `taken` when a receive has ended."""
 
     def want(self, a: Action, dst: Rank, source: Rank | str) -> None:
         """Give `a` the first letter from this rank, or from any rank of this role; else let it wait."""
@@ -19,7 +28,13 @@ class TimedLanes(Lanes):
                 del box[k]
                 self.deliver(a, letter)
                 return
-        self.reader[dst, a.ins.lane] = a, source
+        self.readers[dst, a.ins.lane][source] = a
+
+    def taken(self, parcel: Parcel) -> None:
+        """A receiver has taken a letter out."""
+        parcel.left -= 1
+        if not parcel.left:
+            self.free(*parcel.wire)
 
     def free(self, source: Rank, dst: Rank, lane: str) -> None:
         """A letter has left the channel: the next one that waits for room is carried."""

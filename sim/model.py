@@ -23,6 +23,10 @@ class SystemModel(Protocol):
         """Seconds for which `do` occupies its engine when nothing disturbs it, without the host's launch."""
         ...
 
+    def place(self, rank: Rank) -> Hashable:
+        """What the rank runs on. Ranks of one place share its engines; a rank that shares nothing has a place of its own."""
+        ...
+
     def engine(self, rank: Rank, stream: str) -> str:
         """Name of the engine that works for a stream (``"compute"``, ``"input"``, ``"comm>"``, ``"comm<"`` ...).
 
@@ -55,8 +59,10 @@ class SystemModel(Protocol):
         """Seconds from the moment the last byte has left `a` until `b` has the letter."""
         ...
 
-    def group(self, ranks: Sequence[Rank]) -> tuple[float, float]:
-        """(latency in seconds, bytes per second) that a closed form may count on for one transfer of a rank in this group."""
+    def group(self, ranks: Sequence[Rank], is_direct: bool = False) -> tuple[float, float]:
+        """(latency in seconds, bytes per second) that a closed form may count on for what a rank of this group sends, while all
+        send to the next, or with `is_direct` each to all others.
+        """
         ...
 
     def launch_seconds(self, rank: Rank, ins: Instruction) -> float:
@@ -108,6 +114,7 @@ class UniformModel:
     memory, memory_capacity : bytes needed, bytes there.
     storage, decode, prefetch : the input stage: seconds, seconds, batches.
     slowdown : contention factor.
+    places : rank -> what it runs on, where several share engines.
     routes : (a, b) -> links, instead of the two ports; capacities of those links from `capacities` (default `beta`).
     """
 
@@ -126,12 +133,17 @@ class UniformModel:
     decode: float = 0.0
     prefetch: int = 0
     slowdown: float = 1.0
+    places: Callable[[Rank], Hashable] | None = None
     routes: Callable[[Rank, Rank], tuple[Link, ...]] | None = None
     capacities: Mapping[Link, float] | None = None
 
     def compute_seconds(self, rank: Rank, do: Do) -> float:
         """What the given function says."""
         return self.compute(rank, do)
+
+    def place(self, rank: Rank) -> Hashable:
+        """Its own, or what `places` says."""
+        return rank if self.places is None else self.places(rank)
 
     def engine(self, rank: Rank, stream: str) -> str:
         """One core, or an engine for every stream."""
@@ -157,7 +169,7 @@ class UniformModel:
         """`alpha`."""
         return self.alpha
 
-    def group(self, ranks: Sequence[Rank]) -> tuple[float, float]:
+    def group(self, ranks: Sequence[Rank], is_direct: bool = False) -> tuple[float, float]:
         """(`alpha`, `beta`)."""
         return self.alpha, self.beta
 

@@ -5,7 +5,7 @@ It holds no model of its own. The order of things is `graph.parallel.machine`'s,
 and who is alike is `sim.fold`'s. Here they meet: one small function for each thing that can happen to an action.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from math import inf
@@ -22,14 +22,12 @@ from sim.collective import ClosedForms
 from sim.device import COMPUTE, TRANSFER, Device, Engine, Job
 from sim.errors import OutOfMemory, SimError, Stuck
 from sim.fold import Fold, Unfolded
-from sim.input import InputStage
+from sim.input import INPUT, InputStage
 from sim.jitter import Jitter
-from sim.lanes import TimedLanes
+from sim.lanes import Parcel, TimedLanes
 from sim.message import MessageNetwork
 from sim.model import SystemModel
 from sim.network import FlowNetwork
-
-INPUT = "input"  # kernel of the action that takes a batch from the input stage
 
 
 class Detail(StrEnum):
@@ -107,13 +105,21 @@ class _Player:
         self.fold = Fold(plan, model, is_priced=self.closed.is_priced, marked=marks) if fold else Unfolded(plan, model)
         self.network: FlowNetwork | MessageNetwork
         if detail is Detail.MESSAGE:
-            self.network = MessageNetwork(clock, model.capacity, hooks(instruments, "on_link_busy"))
+            if spread := [link for link, wide in self.fold.wide.items() if wide > 1]:
+                raise SimError(
+                    f"links like {spread[0]!r} are used by folded ranks in turn: at message detail they would not be alike; "
+                    f"unfold them, or use flows"
+                )
+            self.network = MessageNetwork(clock, self.fold.capacity, hooks(instruments, "on_link_busy"))
         else:
-            self.network = FlowNetwork(clock, model.capacity, hooks(instruments, "on_flow_rate"))
+            self.network = FlowNetwork(clock, self.fold.capacity, hooks(instruments, "on_flow_rate"))
         self.lanes = TimedLanes(plan.slots, self.carry, self.deliver)
         like = {r: n for r, n in self.fold.sizes.items() if n > 1}
         self.timeline = Timeline(plan_hash=plan.hash, source="predicted", like=like)
-        self.devices = {r: Device(clock, model.contention(r), self.started) for r in self.fold.reps}
+        at: dict[Hashable, Device] = {}
+        for r in self.fold.reps:
+            at.setdefault(model.place(r), Device(clock, model.contention(r), self.started))
+        self.devices = {r: at[model.place(r)] for r in self.fold.reps}
         self.inputs = {r: InputStage(depth) for r in self.fold.reps if (depth := model.input_depth(r))}
         self._engines: dict[tuple[Rank, str], Engine] = {}
         self._latency: dict[tuple[Rank, Rank], float] = {}
@@ -168,7 +174,7 @@ class _Player:
                 self.begin_do(a, a.ins)
             case Send():
                 rank = a.machine.rank
-                self.lanes.offer(a, rank, self.fold.rep(self.plan.peer(rank, a.ins.to)))
+                self.lanes.offer(a, rank, self.plan.peer(rank, a.ins.to))
             case Recv():
                 self.begin_recv(a, a.ins)
             case Collective():
@@ -197,7 +203,7 @@ class _Player:
     def begin_recv(self, a: Action, recv: Recv) -> None:
         """It waits for its letter."""
         rank, source = a.machine.rank, recv.source
-        self.lanes.want(a, rank, source if isinstance(source, str) else self.fold.rep(self.plan.peer(rank, source)))
+        self.lanes.want(a, rank, source if isinstance(source, str) else self.plan.peer(rank, source))
         if recv.timeout is not None:
             self.clock.later(recv.timeout, self.lanes.give_up, a)
 
@@ -237,30 +243,39 @@ class _Player:
         send, rank = a.ins, a.machine.rank
         if not isinstance(send, Send):
             raise SimError(f"{a!r} sends nothing")
-        peer, nbytes = self.plan.peer(rank, send.to), self.plan.nbytes(rank, send.what)
+        nbytes = self.plan.nbytes(rank, send.what)
         for call in self.on_message:
-            call(rank, peer, a.id, nbytes, self.clock.now)
-        if seconds := self.model.send_seconds(rank, peer, nbytes):
-            self.work(a, TRANSFER, seconds, partial(self.sent, a, send, peer, dst))
+            call(rank, dst, a.id, nbytes, self.clock.now)
+        if seconds := self.model.send_seconds(rank, dst, nbytes):
+            self.work(a, TRANSFER, seconds, partial(self.sent, a, send, dst))
             return
         self.started(a)
         self.devices[rank].transfer(+1)
-        self.devices[dst].transfer(+1)
-        self.network.start(nbytes, self.fold.route(rank, peer, send.to), partial(self.flowed, a, send, peer, dst))
+        self.devices[self.fold.rep(dst)].transfer(+1)
+        self.network.start(nbytes, self.fold.route(rank, dst, send.to), partial(self.flowed, a, send, dst))
 
-    def flowed(self, a: Action, send: Send, peer: Rank, dst: Rank) -> None:
+    def flowed(self, a: Action, send: Send, dst: Rank) -> None:
         """The last byte has left."""
         self.devices[a.machine.rank].transfer(-1)
-        self.devices[dst].transfer(-1)
-        self.sent(a, send, peer, dst)
+        self.devices[self.fold.rep(dst)].transfer(-1)
+        self.sent(a, send, dst)
 
-    def sent(self, a: Action, send: Send, peer: Rank, dst: Rank) -> None:
+    def sent(self, a: Action, send: Send, dst: Rank) -> None:
         """The sender is done; the letter arrives after the latency."""
-        key = a.machine.rank, peer
+        key = a.machine.rank, dst
         if key not in self._latency:
             self._latency[key] = self.model.latency(*key)
-        self.clock.later(self._latency[key], self.lanes.arrived, Letter(key[0], send.tag, send.note), dst, send.lane)
+        self.clock.later(self._latency[key], self.arrived, send, *key)
         a.machine.finish(a)
+
+    def arrived(self, send: Send, source: Rank, dst: Rank) -> None:
+        """Whoever plays for the receiver gets its letter from everyone of the sender's class that sends to it."""
+        copies = self.fold.sources(source, send.to)
+        parcel = Parcel((source, dst, send.lane), len(copies))
+        for s in copies:
+            self.lanes.arrived(Letter(s, send.tag, send.note, parcel), self.fold.rep(dst), send.lane)
+        if not copies:  # nobody plays who takes it
+            self.lanes.free(*parcel.wire)
 
     def deliver(self, a: Action, letter: Letter) -> None:
         """A letter is there: the receiver takes it out, which may be work."""
@@ -271,7 +286,7 @@ class _Player:
         source = letter.source if isinstance(recv.source, str) else self.plan.peer(rank, recv.source)
 
         def ended() -> None:
-            self.lanes.free(letter.source, rank, recv.lane)
+            self.lanes.taken(letter.contents)
             a.machine.finish(a)
 
         if seconds := self.model.recv_seconds(rank, source, self.plan.nbytes(rank, recv.into), recv.add):
@@ -303,7 +318,7 @@ class _Player:
             case Send():
                 nbytes, peer = self.plan.nbytes(rank, ins.what), self.fold.rep(self.plan.peer(rank, ins.to))
             case Recv():
-                nbytes, peer = self.plan.nbytes(rank, ins.into), a.value.source if a.value is not None else None
+                nbytes, peer = self.plan.nbytes(rank, ins.into), self.fold.rep(a.value.source) if a.value is not None else None
         self.add(
             Record(
                 rank=rank,

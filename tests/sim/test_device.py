@@ -184,3 +184,20 @@ def test_rooms_are_given_back_when_a_letter_is_taken_out(given):
     assert log(t) == ["0-1 a 0/0/send", "1-2 a 0/1/send", "1-5 b 0/0/recv", "5-6 a 0/2/send", "5-9 b 0/1/recv", "9-13 b 0/2/recv"]
     waited = next(r for r in t if r.id == (0, 2, "send"))
     assert (waited.ready, waited.start) == (2.0, 5.0)
+
+
+def test_ranks_on_one_core_take_turns(given):
+    """Two ranks of two on one core: served in the order in which they asked; the third has a core of its own."""
+    model = UniformModel(compute=seconds, shared=True, places=lambda rank: "core0" if rank.role in "ab" else rank)
+    t = play(given(a=(do("x", 2), do("y", 1)), b=(do("x", 3),), c=(do("x", 4),)), model)
+    assert log(t) == ["0-2 a 0/x", "0-4 c 0/x", "2-5 b 0/x", "5-6 a 0/y"]
+
+
+def test_ranks_on_one_core_are_not_folded(training):
+    """Four workers on two cores take twice as long as two, folded or not."""
+    kernels = of_kernel(input=1, forward=4, backward=6, update=1)
+    crowded = UniformModel(compute=kernels, shared=True, send_rate=1e9, recv_rate=1e9, places=lambda rank: rank.at[0] % 2)
+    plain, folded = play(training(4, steps=1), crowded), play(training(4, steps=1), crowded, fold=True)
+    alone = play(training(4, steps=1), UniformModel(compute=kernels, shared=True, send_rate=1e9, recv_rate=1e9))
+    assert plain.seconds == folded.seconds == pytest.approx(2 * alone.seconds, rel=1e-6)
+    assert len(plain) == len(folded)
