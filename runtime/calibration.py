@@ -38,11 +38,12 @@ def call_of(kernel: KernelRecord, size: Size) -> tuple[Call, tuple[TensorType, .
     """A call of this size outside any graph, and the types of what it writes."""
     if kernel.op in OPS:
         op = OPS[kernel.op]
-        attrs = {k: v for k, v in size.attrs.items() if k != "epilogue"}
-        outputs = op.infer(size.types[: len(op.inputs)], {**op.attrs, **attrs})
+        attrs = {**op.attrs, **size.attrs}
+        plain = {k: v for k, v in attrs.items() if k != "epilogue"}
+        outputs = op.infer(size.types[: op.operands(len(size.types))], plain)
         reads = len(size.types)
     else:  # kernels on buffers: the input copy writes what it is given types of, the sum of micro-batches its first operand
-        outputs = size.types if kernel.op == "input" else size.types[:1]
+        attrs, outputs = dict(size.attrs), size.types if kernel.op == "input" else size.types[:1]
         reads = 0 if kernel.op == "input" else len(size.types)
     made = Call(
         kernel=kernel.name,
@@ -51,9 +52,9 @@ def call_of(kernel: KernelRecord, size: Size) -> tuple[Call, tuple[TensorType, .
         reads=tuple(f"r{i}" for i in range(reads)),
         writes=tuple(f"w{i}" for i in range(len(outputs))),
         types=tuple(size.types),
-        attrs=size.attrs,
+        attrs=attrs,
         work=Work(),
-        workspace=kernel.workspace(size.types, size.attrs),
+        workspace=kernel.workspace(size.types, attrs),
         layer="",
         phase=Phase.FORWARD,
     )

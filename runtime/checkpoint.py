@@ -1,8 +1,9 @@
 """Checkpoints: one npz file a step, whole or not there.
 
 A file is written under a temporary name in its folder, flushed to the disk, then renamed, so a crash leaves the last good one. It
-holds parameters and state as plain arrays, and under `META` a JSON document; it can be read by NumPy alone. The position in the
-data is not stored: it follows from step, seed and batch (`runtime.data.dataset`).
+holds parameters and state as plain arrays, whole and under the model's names, so that a run may go on under another strategy;
+and under `META` a JSON document. It can be read by NumPy alone. The position in the data is not stored: it follows from step,
+seed and batch (`runtime.data.dataset`).
 """
 
 import json
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graph.record import record
+from graph.tensor_type import TensorType
 from runtime.errors import CheckpointError
 
 SCHEMA = "trainscape.checkpoint/1"
@@ -34,7 +36,7 @@ class Checkpoint:
     seed : of the run.
     batch : samples in a step; with step and seed the position in the data.
     data : name of the data source.
-    values : parameters and state by name.
+    values : parameters and state by name, whole, whatever the strategy.
     hashes : of what wrote it, e.g. ``{"plan": ..., "lowered": ...}``; for the reader, not compared.
     """
 
@@ -135,29 +137,33 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is no checkpoint, or damaged: {e}") from e
 
 
-def restore(c: Checkpoint, into: Arrays, *, seed: int, batch: int, data: str) -> None:
-    """Copy a checkpoint into a run's arrays.
+def check(c: Checkpoint, whole: Mapping[str, TensorType], *, seed: int, batch: int, data: str) -> None:
+    """Refuse a checkpoint that a run cannot go on from.
+
+    Parameters
+    ----------
+    c : the checkpoint.
+    whole : parameters and state of the run's model, whole.
+    seed, batch, data : of the run.
 
     Raises `CheckpointError` when it belongs to another model (the first tensor that differs is named, with both shapes) or when
     it would go on differently from how it began.
     """
-    for name, a in into.items():
+    for name, t in whole.items():
         if name not in c.values:
             raise CheckpointError(
-                f"the checkpoint has no {name!r}, which has shape {list(a.shape)} in the model; it is of another model"
+                f"the checkpoint has no {name!r}, which has shape {list(t.shape)} in the model; it is of another model"
             )
         found = c.values[name]
-        if found.shape != a.shape or found.dtype != a.dtype:
+        if found.shape != t.shape or found.dtype != t.dtype.numpy:
             raise CheckpointError(
-                f"{name!r} is {found.dtype}{list(found.shape)} in the checkpoint and {a.dtype}{list(a.shape)} in the model; "
-                f"it is of another model"
+                f"{name!r} is {found.dtype}{list(found.shape)} in the checkpoint and {t.dtype.numpy}{list(t.shape)} in the "
+                f"model; it is of another model"
             )
-    if extra := [n for n in c.values if n not in into]:
+    if extra := [n for n in c.values if n not in whole]:
         raise CheckpointError(f"the checkpoint has {extra[0]!r}, which the model lacks; it is of another model")
     for what, then, now in (("seed", c.seed, seed), ("batch", c.batch, batch), ("data", c.data, data)):
         if then != now:
             raise CheckpointError(
                 f"the checkpoint was made with {what} {then!r}, this run has {now!r}: it would not go on as it began"
             )
-    for name, a in into.items():
-        a[...] = c.values[name]

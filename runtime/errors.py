@@ -32,16 +32,16 @@ class DistributedFailure(RunError):
 
     Parameters
     ----------
-    rank : number of the worker that failed first.
+    rank : which one failed first, e.g. ``"server[0]"``.
     reason : how, e.g. ``"killed by SIGKILL"``.
     step : steps that all workers had completed.
     checkpoint : the newest checkpoint of the run, if there is one.
     """
 
-    def __init__(self, *, rank: int, reason: str, step: int, checkpoint: Path | None) -> None:
+    def __init__(self, *, rank: str, reason: str, step: int, checkpoint: Path | None) -> None:
         self.rank, self.reason, self.step, self.checkpoint = rank, reason, step, checkpoint
         resume = f"resume from {checkpoint}" if checkpoint else "there is no checkpoint to resume from"
-        super().__init__(f"worker {rank} failed after step {step}: {reason}; {resume}")
+        super().__init__(f"{rank} failed after step {step}: {reason}; {resume}")
 
 
 class Interrupted(RunError):

@@ -7,26 +7,28 @@ reserve the arena (no page is touched), bind, `touch`; so what the arena takes c
 import math
 import mmap
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graph.ir import Kind, Phase
+from graph.ir import Kind
+from graph.ops.exchange import WHOLE, half, rounds_of
 from graph.parallel.plan import Do, Rank, Ref
+from graph.parallel.shard import GATHERED_SAMPLE
 from graph.record import record
 from hw.kernels.record import Call
-from hw.lowered import Lowered
-from runtime.data.dataset import Dataset
+from hw.lowered import MICRO_BATCH, STRIDE, Lowered
 from runtime.data.stage import InputStage
 from runtime.errors import InvalidJob, StepFailed
-from runtime.native import SYSTEM, call, native
-from runtime.scheduler import WORDS, Outcome, Word, play
+from runtime.native import SYSTEM
+from runtime.scheduler import LOOK, LOOK_SHARED, WORDS, Outcome, Word, play
+from runtime.shards import Piece
 from runtime.table import Row, Table, Wire, WirePlace
 
 Array = npt.NDArray[Any]
 FOREVER = 1 << 62
+EXCHANGES = ("gather_rows", "scatter_rows")
 
 
 @record
@@ -36,15 +38,13 @@ class Board:
     Parameters
     ----------
     abort : i64; not 0: end at once.
-    request : i64 that only the first rank looks at; not 0: choose a step to stop at. 0 instead of an address: do not look.
-    stop_at : i64: the step before which all stop.
+    stop_at : i64: the step before which all stop, see `runtime.scheduler`.
     progress : i64: steps completed.
     losses : f32[steps, losses of a step].
     ends : i64[steps]: nanoseconds at which each step ended.
     """
 
     abort: int
-    request: int
     stop_at: int
     progress: int
     losses: int
@@ -69,15 +69,9 @@ class LocalBoard:
     def board(self) -> Board:
         at = int(self.words.ctypes.data)
         return Board(
-            abort=at, request=at + 64, stop_at=at + 128, progress=at + 192,
+            abort=at, stop_at=at + 128, progress=at + 192,
             losses=int(self.losses.ctypes.data), ends=int(self.ends.ctypes.data),
         )  # fmt: skip
-
-
-@native
-def _run(functions: npt.NDArray[np.int64], arguments: npt.NDArray[np.int64]) -> None:
-    for k in range(functions.size):
-        call(functions[k], arguments[k])
 
 
 class Executor:
@@ -91,11 +85,12 @@ class Executor:
     wires : where this rank's wires lie.
     batch : samples of a step over all ranks, for the counter ``"sample"``.
     peer_timeout : seconds to wait for a letter or a batch.
+    shares_core : there are more ranks than cores, so a rank that waits gives its core away at once.
     """
 
     def __init__(
         self, lowered: Lowered, rank: Rank, *, stage: InputStage | None = None, wires: Mapping[Wire, WirePlace] | None = None,
-        batch: int = 0, peer_timeout: float = 30.0,
+        batch: int = 0, peer_timeout: float = 30.0, shares_core: bool = False,
     ) -> None:  # fmt: skip
         self.lowered, self.plan, self.rank, self.stage = lowered, lowered.plan, rank, stage
         self.arena_nbytes = max(lowered.layout.nbytes, 1)
@@ -109,7 +104,7 @@ class Executor:
         self.table = Table(self.plan, rank, rows=self._rows, place=self._place, wires=wires or {}, loss=self._loss_of)
         self.next_step = 0
         self.words = np.zeros(WORDS, np.int64)
-        self._set_words(peer_timeout)
+        self._set_words(peer_timeout, LOOK_SHARED if shares_core else LOOK)
         self._samples(batch)
         self.local = LocalBoard(1, self.table.losses)
         self._arguments = self.table.arguments()
@@ -119,10 +114,10 @@ class Executor:
     def touch(self) -> None:
         """Clear the arena, so that every page of it is there; counters are set, parameters and state are zero."""
         self._bytes[:] = 0
-        for value, samples in self._first_samples.items():
+        for value in self.lowered.layout.per_micro_batch & self._first_samples.keys():
             at = self.lowered.layout.values[value]
-            for m, first in enumerate(samples):
-                self._bytes[at + 64 * m : at + 64 * m + 8].view(np.int64)[0] = first
+            for m, first in enumerate(self._first_samples[value]):
+                self._bytes[at + STRIDE * m : at + STRIDE * m + 8].view(np.int64)[0] = first
 
     def array(self, value: str, *, slot: int = 0) -> Array:
         """A view of a value in the arena, by name. Intermediates share memory: look at them at once.
@@ -133,7 +128,7 @@ class Executor:
         while v in layout.views:
             v = layout.views[v]
         if v in layout.values:
-            at = layout.values[v] + (64 * slot if v in layout.per_micro_batch else 0)
+            at = layout.values[v] + (STRIDE * slot if v in layout.per_micro_batch else 0)
         else:
             buffer, inside = self._buffer_of(v)
             at = layout.buffers[buffer, slot] + inside
@@ -147,8 +142,14 @@ class Executor:
         return found.view(np.float32) if b.itemsize == 4 else found
 
     def persistent(self) -> dict[str, Array]:
-        """Views of all parameters and state, by name: what a checkpoint holds."""
+        """Views of all parameters and state of the graph, by name, for a rank that holds them whole."""
         return {v.name: self.array(v.name) for kind in (Kind.PARAMETER, Kind.STATE) for v in self.lowered.graph.of_kind(kind)}
+
+    def piece(self, p: Piece) -> Array:
+        """A view of a piece of a parameter or state."""
+        t = self.lowered.graph.type_of(p.name).dtype
+        at = self.lowered.layout.buffers[p.buffer, 0] + p.at * t.itemsize
+        return self._bytes[at : at + p.size * t.itemsize].view(t.numpy).reshape(p.shape)
 
     def load(self, values: Mapping[str, Array]) -> None:
         """Set parameters or state by name."""
@@ -171,12 +172,7 @@ class Executor:
         StepFailed : the step could not go on; says at which action. An abort and a stop are returned, not raised.
         """
         w = self.words
-        w[Word.ABORT], w[Word.REQUEST], w[Word.STOP_AT], w[Word.PROGRESS] = (
-            board.abort,
-            board.request,
-            board.stop_at,
-            board.progress,
-        )
+        w[Word.ABORT], w[Word.STOP_AT], w[Word.PROGRESS] = board.abort, board.stop_at, board.progress
         w[Word.LOSSES], w[Word.ENDS], w[Word.ORIGIN], w[Word.TIMERS] = board.losses, board.ends, origin, timers
         outcome = Outcome(play(first, last, w, *self._arguments))
         if outcome in (Outcome.TIMED_OUT, Outcome.OUT_OF_STEP, Outcome.NO_INPUT):
@@ -199,48 +195,44 @@ class Executor:
             )
         raise StepFailed(f"{self.rank}: step {step}: the letter that came at {at} is not the one that the plan says")
 
-    # ---------------------------------------------------------------------------------------------------- accuracy
-
-    def accuracy(self, data: Dataset) -> float:
-        """Fraction of samples whose largest logit is that of their label; dropout is off. Uses the arena, between steps."""
-        dos = [a.ins for a in self.table.leaves if isinstance(a.ins, Do)]
-        logits, rows, data_ref = self.lowered.graph.outputs["logits"], list[Row](), self._data_ref(dos)
-        target: str | None = self._root(logits)
-        for do in dos:
-            for c in self.lowered.segments[do.kernel]:
-                if c.phase is Phase.FORWARD and c.nodes and target is not None:
-                    rows.append(self._row(do, _without_dropout(c)))
-                    if target in map(self._root, c.writes):
-                        target = None  # later calls might overwrite it
-        functions, arguments = np.array([[r.function, r.argument] for r in rows], np.int64).T.copy()
-        x, labels = self._fields(data_ref)
-        size, right = labels.size, 0
-        pixels = data.images.reshape(len(data), -1)
-        for first in range(0, len(data), size):
-            which = np.arange(first, first + size) % len(data)
-            x.reshape(size, -1)[...] = pixels[which] * np.float32(data.scale)
-            labels[...] = data.labels[which]
-            _run(functions, arguments)
-            found = self.array(logits).argmax(axis=-1)[: len(data) - first]
-            right += int((found == data.labels[which][: len(found)]).sum())
-        return right / len(data)
-
     # ----------------------------------------------------------------------------------------------------- binding
 
     def _rows(self, do: Do) -> Sequence[Row]:
-        return [self._row(do, c) for c in self.lowered.segments[do.kernel]]
+        rows = (self._row(do, c) for c in self.lowered.segments[do.kernel])
+        return [r for r in rows if r is not None]
 
-    def _row(self, do: Do, c: Call) -> Row:
+    def _row(self, do: Do, c: Call) -> Row | None:
+        """A call bound to its places; None for an exchange in which it is not this rank's turn."""
         from runtime.kernels.table import address, block
 
         offset, base = self.lowered.offset, self.arena
-        reads, writes = ([base + offset(do, v) for v in names] for names in (c.reads, c.writes))
+        reads, writes = ([base + offset(do, v, self.rank) for v in names] for names in (c.reads, c.writes))
+        if c.kernel.split(".")[1] in EXCHANGES:
+            moved = self._rows_moved(do, c)
+            if moved is None:
+                return None
+            reads, writes = [reads[0] + moved[0]], [writes[0] + moved[1]]
         key = (c.kernel, c.nodes, repr(sorted(c.attrs.items())), *reads, *writes)
         if key not in self._made:
             made = block(c, [*reads, *writes, base + self.lowered.layout.workspace])
             self._blocks.append(made)
             self._made[key] = Row(function=address(c.kernel), argument=int(made.ctypes.data))
         return self._made[key]
+
+    def _rows_moved(self, do: Do, c: Call) -> tuple[int, int] | None:
+        """(bytes before the first row that is read, before the first that is written) of this rank's half of an exchange."""
+        scheme, ranks = str(c.attrs["scheme"]), c.attrs["ranks"]
+        i, n = self.plan.index(self.rank, tuple(self.plan.role[self.rank.role].axes))
+        if n != ranks:
+            raise InvalidJob(f"{self.rank} is one of {n} ranks, {c.nodes[0]!r} is an exchange between {ranks}")
+        is_gather, given = c.kernel.split(".")[1] == "gather_rows", c.types[0]
+        rows = given.shape[0] // n if not is_gather and scheme == WHOLE else given.shape[0]
+        found = half(scheme, n, rows, i, do.id[MICRO_BATCH] % rounds_of(scheme, n))
+        if found is None:
+            return None
+        width = given.nbytes // given.shape[0]
+        mine, gathered = found.mine * width, found.gathered * width
+        return (mine, gathered) if is_gather else (gathered, mine)
 
     def _place(self, ref: Ref) -> int:
         buffer, slot, _, _ = self.plan.key(self.rank, ref)
@@ -250,12 +242,7 @@ class Executor:
     def _loss_of(self, do: Do) -> int:
         if self._loss is None or not any(self._loss in c.writes for c in self.lowered.segments[do.kernel]):
             return 0
-        return self.arena + self.lowered.offset(do, self._loss)
-
-    def _root(self, value: str) -> str:
-        while value in self.lowered.layout.views:
-            value = self.lowered.layout.views[value]
-        return value
+        return self.arena + self.lowered.offset(do, self._loss, self.rank)
 
     def _buffer_of(self, value: str) -> tuple[str, int]:
         """(buffer that holds a value, its offset in a slot)."""
@@ -268,25 +255,14 @@ class Executor:
                 at += -at % 64 if b.kind == "data" else 0
         raise InvalidJob(f"no value {value!r} in the arena of {self.rank}")
 
-    def _data_ref(self, dos: Sequence[Do]) -> Ref:
-        for do in dos:
-            if do.kernel == "input":
-                return do.writes[0]
-        raise InvalidJob(f"{self.rank} has no input action, so there is nothing to test it with")
-
-    def _fields(self, ref: Ref) -> tuple[Array, Array]:
-        """Samples and labels in the data buffer that `ref` names."""
-        slot = self.plan.key(self.rank, ref)[1]
-        return self.array("x", slot=slot), self.array("labels", slot=slot)
-
     # ------------------------------------------------------------------------------------------------------- words
 
-    def _set_words(self, peer_timeout: float) -> None:
+    def _set_words(self, peer_timeout: float, look: int) -> None:
         w, counters, layout = self.words, self.lowered.counters, self.lowered.layout
         w[Word.LOSSES_PER_STEP], w[Word.SLOTS] = self.table.losses, self.plan.slots
         w[Word.STEP] = self.arena + layout.values["step"] if "step" in counters else 0
         w[Word.TIMEOUT_NS] = int(peer_timeout * 1e9)
-        w[Word.CLOCK], w[Word.YIELD] = SYSTEM.clock_gettime, SYSTEM.sched_yield
+        w[Word.CLOCK], w[Word.YIELD], w[Word.LOOK] = SYSTEM.clock_gettime, SYSTEM.sched_yield, look
         if self.stage is not None:
             s = self.stage
             w[Word.FILLED], w[Word.USED], w[Word.RING], w[Word.RING_SLOTS], w[Word.RING_STRIDE] = (
@@ -298,14 +274,18 @@ class Executor:
             )
 
     def _samples(self, batch: int) -> None:
-        """The number of each micro-batch's first sample within the step: the same in however many workers a step is cut."""
-        self._first_samples: dict[str, list[int]] = {}
-        if "sample" in self.lowered.counters:
-            axes = tuple(self.plan.role[self.rank.role].axes)
-            i, n = self.plan.index(self.rank, axes)
-            micro = max(self.table.losses, 1)
-            size = batch // (n * micro)
-            self._first_samples["sample"] = [(i * micro + m) * size for m in range(micro)]
+        """The number of the first sample within the step, of each micro-batch (a rank's own samples) and of each round of one
+        (those of all ranks together): the same in however many workers a step is cut.
+        """
+        i, n = self.plan.index(self.rank, self.plan.role[self.rank.role].sample_axes)
+        ids = [a.id for a in self.table.leaves if isinstance(a.ins, Do)]
+        count = 1 + max((id[MICRO_BATCH] for id in ids if len(id) > MICRO_BATCH), default=0)
+        rounds = count // (self.table.inputs or count)  # of a micro-batch
+        own = batch * rounds // (n * count)  # samples of a micro-batch of this rank
+        self._first_samples = {
+            "sample": [(i * count // rounds + k // rounds) * own for k in range(count)],
+            GATHERED_SAMPLE: [k * (batch // count) for k in range(count)],
+        }
 
 
 def data_layout(lowered: Lowered) -> tuple[dict[str, int], int]:
@@ -317,7 +297,3 @@ def data_layout(lowered: Lowered) -> tuple[dict[str, int], int]:
         at += lowered.graph.type_of(v).nbytes
         at += -at % 64
     return found, b.size * b.itemsize
-
-
-def _without_dropout(c: Call) -> Call:
-    return replace(c, attrs={**c.attrs, "rate": 0.0}) if c.kernel.split(".")[1] == "dropout" else c

@@ -61,6 +61,17 @@ def store(typing: Any, address: Any, value: Any) -> Any:
 
 
 @_primitive
+def fence(typing: Any) -> Any:
+    """What was stored before is visible to all before anything after is loaded (sequentially consistent)."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@_primitive
 def peek(typing: Any, address: Any) -> Any:
     """The i64 at an address, without ordering."""
 
@@ -201,8 +212,9 @@ def read_word(address: int) -> int:
 
 @native
 def write_word(address: int, value: int) -> None:
-    """`store`, for the interpreter."""
+    """`store`, for the interpreter; what it loads afterwards was not loaded before."""
     store(address, value)
+    fence()
 
 
 def die_with_parent() -> None:

@@ -10,7 +10,8 @@ from graph.timeline import Timeline
 @record
 class Probe:
     """Seconds of the probes: a chain of arithmetic in registers, a copy in the core's cache (`runtime.measure`), and, between
-    workers, a meeting: the time until a word that one core writes is seen by the other. 0.0 where a worker is alone.
+    workers, a meeting: the time until a word that one core writes is seen by the other. 0.0 where a worker is alone, or shares
+    its core.
     """
 
     arithmetic: float

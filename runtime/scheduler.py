@@ -2,8 +2,11 @@
 
 The rank is one engine. Whenever it is free it first tries every letter that could be sent or taken (a send needs a free
 place on its wire, a receive a letter), then runs the ready kernel segment that stands first in the plan, else it spins:
-with `pause`, and after a while yielding the core and looking at the abort flag and the clock. Dependencies are counters that
-each step resets; the order is the plan's partial order and nothing else.
+with `pause`, and after a while yielding the core and looking at the abort flag and the clock: the sooner the more ranks share
+a core. Dependencies are counters that each step resets; the order is the plan's partial order and nothing else.
+
+Stopping: ranks may be in different steps. Whoever wants all to stop writes `CHOOSING` for the step to stop at, so that nobody
+begins another step; looks how many steps each has completed; and writes the largest of them + 1: no rank is further.
 
 A wire lies in shared memory: counters of letters written and read, the bytes sent, then the letters, each under a header that
 the receiver checks (what it is, of which step, how long). Every field stands on a cache line of its own.
@@ -20,6 +23,7 @@ from runtime.native import (
     call,
     call_plain,
     copy_bytes,
+    fence,
     load,
     native,
     now_ns,
@@ -38,8 +42,10 @@ READ, SENT, LETTERS = LINE, 2 * LINE, 3 * LINE  # offsets in a wire; letters wri
 HEADER = LINE  # of a letter: tag, step, bytes
 
 DO, INPUT, SEND, RECV, RECV_ADD = range(5)  # kinds of actions
-_SPINS = 1024  # empty rounds before the core is given away
-_LOOK = 64  # empty rounds between two looks at flag and clock
+LOOK = 64  # empty rounds between two looks at flag and clock, for a rank that has a core to itself
+LOOK_SHARED = 1  # and for one that shares it: whom it waits for may be waiting for the core
+_PATIENCE = 16  # looks before the core is given away at each of them
+CHOOSING = -1  # instead of a step to stop at
 
 
 class Outcome(IntEnum):
@@ -77,7 +83,7 @@ class Word(IntEnum):
     RING_STRIDE = 15  # bytes from batch to batch
     CLOCK = 16  # address of clock_gettime
     YIELD = 17  # address of sched_yield
-    REQUEST = 18  # address of the request to stop, or 0: not for this rank to answer
+    LOOK = 18  # empty rounds between two looks at flag and clock
     AT_STEP = 19  # result: the step that ended early
     AT_ACTION = 20  # result: the action that it hung on, or -1
 
@@ -85,7 +91,7 @@ class Word(IntEnum):
 WORDS = len(Word)
 (
     _ABORT, _STOP_AT, _PROGRESS, _LOSSES, _LOSSES_PER_STEP, _ENDS, _ORIGIN, _STEP, _TIMERS, _TIMEOUT_NS,
-    _SLOTS, _FILLED, _USED, _RING, _RING_SLOTS, _RING_STRIDE, _CLOCK, _YIELD, _REQUEST, _AT_STEP, _AT_ACTION,
+    _SLOTS, _FILLED, _USED, _RING, _RING_SLOTS, _RING_STRIDE, _CLOCK, _YIELD, _LOOK, _AT_STEP, _AT_ACTION,
 ) = (int(w) for w in Word)  # fmt: skip
 
 
@@ -173,17 +179,16 @@ def play(
     row_first : i64[actions + 1], the rows of each action in `function` and `argument`.
     left, letters, runs, counts : i64[actions] and i64[2], scratch.
     """
-    n, clock, slots, timer = kind.size, words[_CLOCK], words[_SLOTS], words[_TIMERS]
+    n, clock, slots, timer, look = kind.size, words[_CLOCK], words[_SLOTS], words[_TIMERS], max(words[_LOOK], 1)
     for step in range(first, last):
         words[_AT_STEP], words[_AT_ACTION] = step, -1
-        stop_at = load(words[_STOP_AT])
-        if stop_at <= step:
-            return _STOPPED
-        if words[_REQUEST] and stop_at > step + 1 and load(words[_REQUEST]) != 0:
-            # The others are in this step at most, for it needs my letters; so all see this before the next.
-            store(words[_STOP_AT], step + 1)
+        fence()  # whoever chooses a step to stop at sees how far I am, or I see that it is choosing
+        while load(words[_STOP_AT]) == CHOOSING and load(words[_ABORT]) == 0:
+            call_plain(words[_YIELD])
         if load(words[_ABORT]) != 0:
             return _ABORTED
+        if load(words[_STOP_AT]) <= step:
+            return _STOPPED
         if words[_STEP]:
             poke(words[_STEP], step)
         now = now_ns(clock) if timer else 0
@@ -246,10 +251,10 @@ def play(
                 continue
             idle += 1
             pause()
-            if idle % _LOOK == 0:
+            if idle % look == 0:
                 if load(words[_ABORT]) != 0:
                     return _ABORTED
-                if idle > _SPINS:
+                if idle > _PATIENCE * look:
                     call_plain(words[_YIELD])
                     now = now_ns(clock)
                     if since == 0:
@@ -268,15 +273,15 @@ def play(
 def barrier(mine: int, others: Words, turn: int, words: Words) -> int:
     """Arrive at a meeting and wait for all: `mine` and `others` are addresses of counters; returns an `Outcome`."""
     store(mine, turn)
-    idle, since = 0, 0
+    idle, since, look = 0, 0, max(words[_LOOK], 1)
     for k in range(others.size):
         while load(others[k]) < turn:
             idle += 1
             pause()
-            if idle % _LOOK == 0:
+            if idle % look == 0:
                 if load(words[_ABORT]) != 0:
                     return _ABORTED
-                if idle > _SPINS:
+                if idle > _PATIENCE * look:
                     call_plain(words[_YIELD])
                     now = now_ns(words[_CLOCK])
                     if since == 0:

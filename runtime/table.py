@@ -78,7 +78,7 @@ class Table:
     actions : all actions of the step, collectives included.
     leaves : those that the native step plays, in its numbering.
     kind, needs, place, nbytes, wire, stride, tag, loss, loss_index : i64[leaves], see `runtime.scheduler`.
-    losses : how many losses a step has (one a micro-batch).
+    losses, inputs : how many losses a step has (one a micro-batch, or round), and how many batches it takes.
     """
 
     def __init__(
@@ -93,13 +93,14 @@ class Table:
             (8, n), np.int64
         )
         self._order()
-        self.losses = 0
+        self.losses = self.inputs = 0
         self.row_first = np.zeros(n + 1, np.int64)
         calls: list[Row] = []
         for i, a in enumerate(self.leaves):
             if isinstance(a.ins, Do) and a.ins.kernel == "input":
                 ref = a.ins.writes[0]
                 self.kind[i], self.place[i], self.nbytes[i] = INPUT, place(ref), plan.nbytes(rank, ref)
+                self.inputs += 1
             elif isinstance(a.ins, Do):
                 self.kind[i] = DO
                 calls += rows(a.ins)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graph.ir import Graph
 from graph.record import record
 from graph.registry import Registry
-from hw.lowered import Lowered
 from runtime.data.order import permutation
 from runtime.errors import DataError
 from runtime.job import Job, Source
@@ -88,10 +88,9 @@ Reader = Callable[[Source, tuple[int, ...], int], Pair]
 SOURCES: Registry[Reader] = Registry("data source")
 
 
-def load_for(lowered: Lowered, job: Job) -> Pair | None:
-    """The data of a job, checked against what its net takes; None when its plan has no input action. Raises `DataError`."""
-    graph = lowered.graph
-    if "input" not in lowered.segments:
+def load_for(job: Job, graph: Graph | None) -> Pair | None:
+    """The data of a job, checked against what its net takes; None when it trains no net. Raises `DataError`."""
+    if graph is None:
         return None
     return load(job.source, graph.type_of("x").shape[1:], graph.type_of(graph.outputs["logits"]).shape[-1])
 
@@ -116,11 +115,15 @@ def load(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
     return train, test
 
 
-def part_size(data: Dataset, batch: int, ranks: int, micro_batches: int) -> int:
-    """Samples in a micro-batch of one worker; raises `DataError` when the batch cannot be cut so, or the data is too short."""
+def part_size(data: Dataset, batch: int, ranks: int, micro_batches: int, parts: int = 1) -> int:
+    """Samples in a micro-batch of one worker, which is read in so many parts; raises `DataError` when the batch cannot be cut so,
+    or the data is too short.
+    """
     size, rest = divmod(batch, ranks * micro_batches)
-    if rest:
-        raise DataError(f"a batch of {batch} cannot be cut into {ranks} workers x {micro_batches} micro-batches")
-    if size > len(data):
-        raise DataError(f"a micro-batch of {size} needs as many samples, {data.name} has {len(data)} to train on")
+    if rest or size % parts:
+        cut = f" x {parts} parts" if parts > 1 else ""
+        raise DataError(f"a batch of {batch} cannot be cut into {ranks} workers x {micro_batches} micro-batches{cut}")
+    reach = size * ranks if parts > 1 else size
+    if reach > len(data):
+        raise DataError(f"a micro-batch of {reach} needs as many samples, {data.name} has {len(data)} to train on")
     return size

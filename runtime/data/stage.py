@@ -31,12 +31,14 @@ _RING_BYTES, _RING_MIN, _RING_MAX = 1 << 20, 4, 64  # a ring of about 1 MiB
 @native
 def _fill(
     first: int, last: int, order: Words, before: int, images: npt.NDArray[np.uint8], labels: Words, scale: np.float32,
-    batch: int, mine: int, micro_batches: int, size: int, ring: npt.NDArray[np.uint8], slots: int, image_at: int, label_at: int,
-    control: int, usleep: int, nap: int,
+    batch: int, mine: int, micro: int, micro_batches: int, size: int, part: int, skip: int, ring: npt.NDArray[np.uint8],
+    slots: int, image_at: int, label_at: int, control: int, usleep: int, nap: int,
 ) -> int:  # fmt: skip
     """Fill the micro-batches ``first <= j < last``, or until told to stop; returns the nap it had come to, or -1 when stopped.
 
-    `order` is the order of this epoch and the next, `before` the number of samples of earlier epochs.
+    `order` is the order of this epoch and the next, `before` the number of samples of earlier epochs. Of the `size` samples of a
+    micro-batch each `part` stands together, the next one `skip` further; the next micro-batch begins `micro` further. `image_at`
+    and `label_at` are -1 where images or labels are not wanted.
     """
     pixels = images.shape[1]
     for j in range(first, last):
@@ -52,14 +54,17 @@ def _fill(
             elif 2 * free < slots:  # woke early
                 nap = min(_NAP_MAX, nap * 2)
         slot = ring[j % slots]
-        x = slot[image_at : image_at + 4 * size * pixels].view(np.float32)
-        t = slot[label_at : label_at + 8 * size].view(np.int64)
-        start = (j // micro_batches) * batch + mine + (j % micro_batches) * size - before
-        for b in range(size):
-            sample = order[start + b]
-            t[b] = labels[sample]
-            for p in range(pixels):
-                x[b * pixels + p] = np.float32(images[sample, p]) * scale
+        start = (j // micro_batches) * batch + mine + (j % micro_batches) * micro - before
+        if label_at >= 0:
+            t = slot[label_at : label_at + 8 * size].view(np.int64)
+            for b in range(size):
+                t[b] = labels[order[start + b // part * skip + b % part]]
+        if image_at >= 0:
+            x = slot[image_at : image_at + 4 * size * pixels].view(np.float32)
+            for b in range(size):
+                sample = order[start + b // part * skip + b % part]
+                for p in range(pixels):
+                    x[b * pixels + p] = np.float32(images[sample, p]) * scale
         store(control + 8 * _FILLED, j + 1)
     return nap
 
@@ -76,10 +81,10 @@ class InputStage:
     Parameters
     ----------
     data : the training samples.
-    offsets : ``"x"`` and ``"labels"`` -> offset in a slot.
+    offsets : ``"x"``, ``"labels"``, or both -> offset in a slot; what is not there is not filled.
     nbytes : of a slot: the size of the plan's data buffer.
     batch : samples in a step, over all ranks and micro-batches.
-    rank, ranks, micro_batches : which part of each step is mine.
+    rank, ranks, micro_batches, parts : which part of each step is mine; `parts` is `sample_parts` of `graph.parallel.plan.Role`.
     seed : of the order.
     first_step : where to begin.
     order : (samples, seed, epoch) -> order of an epoch; others than the default are for tests.
@@ -88,13 +93,17 @@ class InputStage:
 
     def __init__(
         self, data: Dataset, *, offsets: Mapping[str, int], nbytes: int, batch: int, rank: int = 0, ranks: int = 1,
-        micro_batches: int = 1, seed: int = 0, first_step: int = 0, order: Order = epoch_order,
+        micro_batches: int = 1, parts: int = 1, seed: int = 0, first_step: int = 0, order: Order = epoch_order,
         cores: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.data, self.batch, self.micro_batches = data, batch, micro_batches
-        self.size = part_size(data, batch, ranks, micro_batches)
+        self.size = part_size(data, batch, ranks, micro_batches, parts)
         self.seed, self.error = seed, None  # type: int, BaseException | None
-        self._mine, self._order, self._offsets = rank * micro_batches * self.size, order, dict(offsets)
+        self._part, self._order, self._offsets = self.size // parts, order, dict(offsets)
+        self._skip = ranks * self._part  # from part to part
+        self._mine, self._micro = (rank * micro_batches * self.size, self.size)
+        if parts > 1:
+            self._mine, self._micro = rank * self._part, parts * self._skip
         self.slots, self.stride = ring_layout(nbytes)
         self._memory = np.zeros(self.slots * self.stride + 64, np.uint8)
         skip = -self._memory.ctypes.data % 64
@@ -190,16 +199,17 @@ class InputStage:
             while self._start(last) < (epoch + 1) * n:
                 last += 1
             nap = _fill(
-                j, last, order, epoch * n, self._flat, self._labels,
-                np.float32(self.data.scale), self.batch, self._mine, self.micro_batches, self.size, self._ring, self.slots,
-                self._offsets["x"], self._offsets["labels"], int(self._control.ctypes.data), SYSTEM.usleep, nap,
+                j, last, order, epoch * n, self._flat, self._labels, np.float32(self.data.scale),
+                self.batch, self._mine, self._micro, self.micro_batches, self.size, self._part, self._skip, self._ring,
+                self.slots, self._offsets.get("x", -1), self._offsets.get("labels", -1),
+                int(self._control.ctypes.data), SYSTEM.usleep, nap,
             )  # fmt: skip
             j = last
 
     def _start(self, j: int) -> int:
         """Number of the first sample of a micro-batch in the endless order."""
         k, m = divmod(j, self.micro_batches)
-        return k * self.batch + self._mine + m * self.size
+        return k * self.batch + self._mine + m * self._micro
 
     def _read(self, place: int) -> int:
         """A control word, which another thread may be writing."""

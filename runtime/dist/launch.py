@@ -16,25 +16,20 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from graph.instrument import hooks, show
-from graph.ir import Kind
 from graph.timeline import Record, Timeline
-from hw.errors import DoesNotFit
-from hw.lowered import Lowered
 from runtime import checkpoint
-from runtime.data.dataset import load_for, part_size
-from runtime.data.stage import ring_layout
 from runtime.dist.control import Control, State, blocks_from, timer_row
-from runtime.dist.prepare import check, check_memory, compile_kernels
-from runtime.errors import DistributedFailure, Interrupted, InvalidJob, MissingCapability, RunError
-from runtime.executor import FOREVER, data_layout
-from runtime.job import Job, build
+from runtime.dist.prepare import check, compile_kernels
+from runtime.dist.setup import Setup
+from runtime.errors import DistributedFailure, Interrupted, MissingCapability, RunError
+from runtime.executor import FOREVER
+from runtime.job import Job
 from runtime.measured import records
 from runtime.result import BlockResult, Probe, RunResult
 
@@ -51,8 +46,8 @@ def run(job: Job, *, instruments: Sequence[object] = (), timeout: float | None =
     Parameters
     ----------
     job : the run.
-    instruments : who watches (`graph.instrument`): phases (compiling or loading kernels, starting workers, training, testing) and steps
-        as they happen, the actions of timed blocks when the run has ended.
+    instruments : who watches (`graph.instrument`): phases (compiling or loading kernels, starting workers, training, testing) and
+        steps as they happen, the actions of timed blocks when the run has ended.
     timeout : seconds from now until the run is stopped as by Ctrl-C; where no step ends for another `_STOP_SECONDS`, it is
         ended all the same. None: never.
 
@@ -65,12 +60,12 @@ def run(job: Job, *, instruments: Sequence[object] = (), timeout: float | None =
     """
     began = time.monotonic()
     on_phase = hooks(instruments, "on_phase")
-    job, lowered, first_step = check(job)
-    compile_kernels(lowered, instruments)
+    setup, first_step = check(job)
+    compile_kernels(setup, instruments)
     compile_seconds = time.monotonic() - began
     for call in on_phase:
         call("starting workers")
-    watch = _Watch(job, lowered, first_step, instruments, FOREVER if timeout is None else began + timeout)
+    watch = _Watch(setup, first_step, instruments, FOREVER if timeout is None else began + timeout)
     try:
         watch.start()
         watch.follow()
@@ -103,18 +98,16 @@ def _above_standard(fd: int) -> int:
 class _Watch:
     """The workers of one run, and the memory that they share."""
 
-    def __init__(
-        self, job: Job, lowered: Lowered, first_step: int, instruments: Sequence[object], until: float = FOREVER
-    ) -> None:
-        self.job, self.lowered, self.first_step = job, lowered, first_step
+    def __init__(self, setup: Setup, first_step: int, instruments: Sequence[object], until: float = FOREVER) -> None:
+        self.setup, self.job, self.first_step = setup, setup.job, first_step
         self.on_phase, self.on_step = hooks(instruments, "on_phase"), hooks(instruments, "on_step")
         if not hasattr(os, "memfd_create"):
             raise MissingCapability("worker processes share memory through memfd_create, which Linux has and this system lacks")
-        nbytes = Control(job, lowered).nbytes
+        nbytes = Control(setup).nbytes
         self.fd = _above_standard(os.memfd_create("trainscape"))
         os.ftruncate(self.fd, nbytes)
         self._map = mmap.mmap(self.fd, nbytes)
-        self.control = Control(job, lowered, np.frombuffer(self._map, np.uint8))
+        self.control = Control(setup, np.frombuffer(self._map, np.uint8))
         self.control.begin()
         self.workers: list[subprocess.Popen[bytes]] = []
         self.errors: list[IO[bytes]] = []
@@ -166,7 +159,7 @@ class _Watch:
         if self.asked_to_stop or self._states() & {State.STARTING, State.COMPILING}:
             raise Interrupted(step=self.control.completed(self.first_step), checkpoint=self._checkpoint()) from None
         self.asked_to_stop = True
-        self.control.put(1, "request")
+        self.control.choose_stop(self.first_step)
 
     def _look(self) -> bool:
         """One look at everybody; True: all have ended well."""
@@ -202,14 +195,14 @@ class _Watch:
             elif now - self.stopped.setdefault(r, now) > self.job.peer_timeout:
                 self.control.put(1, "abort")
                 reason = f"stopped by {name} for {now - self.stopped[r]:.1f} s"
-                raise DistributedFailure(rank=r, reason=reason, step=step, checkpoint=self._checkpoint())
+                raise self._lost(r, reason, step)
         if step != self.moved[1] or self._states() != {State.TRAINING}:
             self.moved = now, step
         elif now - self.moved[0] > _STUCK_FACTOR * self.job.peer_timeout:
             slowest = min(range(len(self.workers)), key=lambda r: self.control.get("progress", r))
             self.control.put(1, "abort")
             reason = f"no step ended for {now - self.moved[0]:.0f} s, and it is behind the others"
-            raise DistributedFailure(rank=slowest, reason=reason, step=step, checkpoint=self._checkpoint())
+            raise self._lost(slowest, reason, step)
 
     def _failure(self) -> RunError:
         """Why the run ended: let the others end too, then find who was first."""
@@ -222,15 +215,14 @@ class _Watch:
         own += [r for r in range(len(self.workers)) if self.control.get("state", r) == State.FAILED]
         rank = (own or dead)[0]
         stopped = [r for r, p in enumerate(self.workers) if _stop_signal(p)]
+        step = self.control.completed(self.first_step)
         if stopped and self._is_peer_timeout(rank):
-            name, told = _stop_signal(self.workers[stopped[0]]), self._reason(rank)
-            return DistributedFailure(
-                rank=stopped[0], reason=f"stopped by {name}; {told}", step=self.control.completed(self.first_step),
-                checkpoint=self._checkpoint(),
-            )  # fmt: skip
-        return DistributedFailure(
-            rank=rank, reason=self._reason(rank), step=self.control.completed(self.first_step), checkpoint=self._checkpoint()
-        )
+            name = _stop_signal(self.workers[stopped[0]])
+            return self._lost(stopped[0], f"stopped by {name}; {self._reason(rank)}", step)
+        return self._lost(rank, self._reason(rank), step)
+
+    def _lost(self, r: int, reason: str, step: int) -> DistributedFailure:
+        return DistributedFailure(rank=str(self.control.ranks[r]), reason=reason, step=step, checkpoint=self._checkpoint())
 
     def _is_peer_timeout(self, rank: int) -> bool:
         """The worker ended by itself, and not because it was killed: it may have waited in vain for another."""
@@ -279,7 +271,7 @@ class _Watch:
         return RunResult(
             first_step=self.first_step,
             steps=self.job.steps,
-            losses=tuple(c.losses(0, self.job.steps - self.first_step).tolist()) if c.losses_per_step else (),
+            losses=tuple(c.losses(0, self.job.steps - self.first_step).tolist()) if c.loss_of else (),
             blocks=tuple(blocks),
             timeline=self._timeline(),
             bytes_sent=bytes_sent,
@@ -323,5 +315,5 @@ class _Watch:
                 row = timer_row(self.job, k) + first - sum(b.steps for b in self.job.blocks[:k])
                 for r, rank in enumerate(self.control.ranks):
                     stamps = self.control.view("timers", r)[row : row + last - first]
-                    found += records(self.lowered, rank, first, stamps, origin)
+                    found += records(self.setup.lowered[rank.role], rank, first, stamps, origin)
         return Timeline(sorted(found, key=lambda r: r.end), plan_hash=self.job.plan_hash, source="measured")

@@ -1,66 +1,77 @@
 """What the parent of a run does before the first worker starts: find what cannot be, and make the kernels ready on disk."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from graph.instrument import hooks
-from graph.ir import Kind
+from graph.parallel.strategies import STRATEGIES
 from hw.errors import DoesNotFit
-from hw.lowered import Lowered
 from runtime import checkpoint
-from runtime.data.dataset import load_for, part_size
+from runtime.data.dataset import Dataset, load_for, part_size
 from runtime.data.stage import ring_layout
 from runtime.dist.control import Control
-from runtime.errors import InvalidJob, MissingCapability
+from runtime.dist.setup import Setup
+from runtime.errors import InvalidJob
 from runtime.executor import data_layout
-from runtime.job import Job, build, lowered_hash
+from runtime.job import Job, lowered_hash
 
 _INTERPRETER_BYTES = 100 << 20  # of a worker that has loaded its libraries, beside the arena
 
 
-def check(job: Job) -> tuple[Job, Lowered, int]:
+def check(job: Job) -> tuple[Setup, int]:
     """Raise whatever `run` would raise before it starts anything; nothing is written.
 
     Returns
     -------
-    The job with its hashes and its checkpoint's file, its lowering, and the step where it begins.
+    What the job comes to, the job with its hashes and its checkpoint's file; and the step where it begins.
     """
-    plan, roles = build(job)
-    if len(roles) > 1:
-        raise InvalidJob(f"worker processes play one role; the plan has {', '.join(roles)}")
-    (lowered,) = roles.values()
-    job = replace(job, plan_hash=plan.hash, lowered_hash=lowered_hash(roles), resume=_resumed(job))
-    first_step = _first_step(job, lowered)
-    control = Control(job, lowered)
-    check_memory(control, lowered)
-    if data := load_for(lowered, job):
-        part_size(data[0], job.batch, len(control.ranks), max(control.losses_per_step, 1))
-    return job, lowered, first_step
+    if job.model and not STRATEGIES[job.strategy].trains:
+        raise InvalidJob(f"strategy {job.strategy!r} trains nothing: it can be predicted, not run")
+    setup = Setup(job)
+    setup.job = replace(job, plan_hash=setup.plan.hash, lowered_hash=lowered_hash(setup.lowered), resume=_resumed(job))
+    first_step = _first_step(setup)
+    check_memory(Control(setup))
+    if data := load_for(job, setup.graph):
+        _check_parts(setup, data[0])
+    return setup, first_step
 
 
-def compile_kernels(lowered: Lowered, instruments: Sequence[object] = ()) -> None:
+def _check_parts(setup: Setup, data: Dataset) -> None:
+    """Refuse a batch that cannot be cut into the micro-batches that the plan's graphs are made for."""
+    for rank in setup.plan.ranks:
+        if not setup.has_input(rank.role):
+            continue
+        _, parts, micro_batches = setup.part_of_step(rank)
+        size = part_size(data, setup.job.batch, parts, micro_batches, setup.plan.role[rank.role].sample_parts)
+        lowered = setup.lowered[rank.role]
+        for v in data_layout(lowered)[0]:
+            if (made_for := lowered.graph.type_of(v).shape[0]) != size:
+                raise InvalidJob(f"{rank} takes {size} samples at once, {v!r} of its graph holds {made_for}")
+
+
+def compile_kernels(setup: Setup, instruments: Sequence[object] = ()) -> None:
     """Make every kernel that the plan calls, and the native step, ready on disk."""
     from runtime.dist.warm import is_warm, warm
     from runtime.kernels.build import compile_all
 
-    compile_all(sorted({c.kernel for c in lowered.calls if c.kernel != "cpu.input"}), instruments=instruments)
+    lowered = [*setup.lowered.values(), *([setup.forward] if setup.forward else [])]
+    compile_all(sorted({c.kernel for low in lowered for c in low.calls if c.kernel != "cpu.input"}), instruments=instruments)
     if not is_warm():
         for call in hooks(instruments, "on_phase"):
             call("compiling kernels")
     warm()
 
 
-def check_memory(control: Control, lowered: Lowered) -> None:
+def check_memory(control: Control) -> None:
     """Refuse a run that would drive the computer out of memory, before any is taken."""
-    have, ranks = _available_bytes(), len(control.ranks)
-    has_input = "input" in lowered.segments
-    slots, stride = ring_layout(data_layout(lowered)[1]) if has_input else (0, 0)
-    need = ranks * (lowered.layout.nbytes + slots * stride + _INTERPRETER_BYTES) + control.nbytes
+    have, setup, need = _available_bytes(), control.setup, control.nbytes
+    for rank in control.ranks:
+        lowered = setup.lowered[rank.role]
+        slots, stride = ring_layout(data_layout(lowered)[1]) if setup.has_input(rank.role) else (0, 0)
+        need += lowered.layout.nbytes + slots * stride + _INTERPRETER_BYTES
     if have is not None and need > have:
+        ranks = len(control.ranks)
         workers = f"{ranks} workers need" if ranks > 1 else "1 worker needs"
         raise DoesNotFit(f"{workers} {need:,} bytes of memory, this computer has {have:,} free: {need - have:,} too few")
 
@@ -76,14 +87,13 @@ def _available_bytes() -> int | None:
     return None
 
 
-def _first_step(job: Job, lowered: Lowered) -> int:
+def _first_step(setup: Setup) -> int:
     """Where the run begins; refuses a checkpoint that it cannot go on from before anything is started."""
+    job = setup.job
     if not job.resume:
         return 0
     saved = checkpoint.load(Path(job.resume))
-    inputs = [v for kind in (Kind.PARAMETER, Kind.STATE) for v in lowered.graph.of_kind(kind)]
-    into = {v.name: np.empty(v.type.shape, v.type.dtype.numpy) for v in inputs}
-    checkpoint.restore(saved, into, seed=job.seed, batch=job.batch, data=job.source.name)
+    checkpoint.check(saved, setup.whole, seed=job.seed, batch=job.batch, data=job.source.name)
     return saved.step
 
 

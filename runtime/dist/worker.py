@@ -4,7 +4,6 @@ It is started by `runtime.dist.launch` with a line of JSON on its standard input
 gone and so must the worker be. It leaves results in the shared memory and ends; a failure leaves its traceback there.
 """
 
-import ctypes
 import gc
 import json
 import mmap
@@ -20,21 +19,23 @@ from typing import Any
 
 import numpy as np
 
-from graph.init import init_parameters
-from graph.parallel.plan import Rank
 from runtime import checkpoint
 from runtime.data.dataset import Pair, load_for
 from runtime.data.stage import InputStage
 from runtime.dist.control import Control, State, blocks_from, timer_row
-from runtime.errors import InvalidJob, RunError, StepFailed
+from runtime.dist.setup import Setup
+from runtime.errors import InvalidJob, RunError
+from runtime.evaluate import Evaluator
 from runtime.executor import FOREVER, Executor, data_layout
-from runtime.job import Job, build
+from runtime.job import Job
 from runtime.measure import Memory, Probes, anonymous_bytes
 from runtime.native import die_with_parent
 from runtime.scheduler import Outcome, Word, barrier, meetings
+from runtime.shards import cut, drawn, pieces
 
 ABORTED_CODE, FAILED_CODE = 3, 1
 _MEETINGS = 400  # in a row, for the probe of the way from core to core
+_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []  # that this process may use
 
 
 def main() -> None:
@@ -68,23 +69,34 @@ def _make_room() -> None:
     del room
 
 
+class _Aborted(Exception):
+    """Another worker has failed, so this one ends."""
+
+
 class _Worker:
     def __init__(self, number: int, job: Job, memory: Any) -> None:
         self.number, self.job = number, job
-        (self.lowered,) = build(job)[1].values()
-        self.control = Control(job, self.lowered, memory)
-        self.rank: Rank = self.control.ranks[number]
+        self.setup = Setup(job)
+        self.control = Control(self.setup, memory)
+        self.rank = self.control.ranks[number]
+        self.lowered = self.setup.lowered[self.rank.role]
+        self.pieces = pieces(self.setup.plan, self.rank, self.setup.whole)
         self.turn = 0
         self.first_step = 0
         self.accuracy: float | None = None
+        self.is_tested = False
+        self.evaluator = Evaluator(self.setup.forward) if self.setup.forward and number == 0 else None
 
     def run(self) -> None:
         """All of it; ends the process."""
         code = FAILED_CODE
         try:
-            done = self._train()
-            self.control.put(State.DONE if done else State.ABORTED, "state", self.number)
-            code = 0 if done else ABORTED_CODE
+            self._train()
+            self.control.put(State.DONE, "state", self.number)
+            code = 0
+        except _Aborted:
+            self.control.put(State.ABORTED, "state", self.number)
+            code = ABORTED_CODE
         except BaseException as e:
             known = isinstance(e, RunError)
             self.control.tell(self.number, str(e) if known else "".join(traceback.format_exception(e)))
@@ -93,70 +105,70 @@ class _Worker:
         sys.stderr.flush()
         os._exit(code)  # nothing is left to tidy up; the interpreter's own end would take a tenth of a second
 
-    def _train(self) -> bool:
+    def _train(self) -> None:
         c, n = self.control, self.number
         c.put(State.COMPILING, "state", n)
         cores = self._pin()
-        data = load_for(self.lowered, self.job)
+        data = self._data()
         self.first_step = checkpoint.load(Path(self.job.resume)).step if self.job.resume else 0
-        stage = self._stage(data[0], cores) if data else None
+        stage = self._stage(data[0], cores) if data and self.setup.has_input(self.rank.role) else None
         began = time.monotonic()
         executor = Executor(
-            self.lowered, self.rank, stage=stage, wires=c.wire_places(), batch=self.job.batch, peer_timeout=self.job.peer_timeout
-        )
+            self.lowered, self.rank, stage=stage, wires=c.wire_places(), batch=self.job.batch,
+            peer_timeout=self.job.peer_timeout, shares_core=len(c.ranks) > len(_CORES),
+        )  # fmt: skip
         compile_seconds = time.monotonic() - began
         probes = Probes() if self.job.probe else None
         self._warm(executor)
-        values = self._values()
-        if self.job.checkpoints and n == 0:
-            self._save(self.first_step, values)
+        values = cut(self._values(), self.pieces)
         with stage or nullcontext():
             if stage:
                 stage.wait_until_full()
             gc.collect()
+            gc.freeze()
             _make_room()
             memory = Memory()
             executor.touch()
-            executor.load(values)
+            for name, piece in self.pieces.items():
+                executor.piece(piece)[...] = values[name]
             executor.next_step = self.first_step
             c.put(State.READY, "state", n)
-            executor.words[Word.TIMEOUT_NS] = FOREVER  # the others may still be compiling; the parent sees if they die
-            if not self._meet(executor):
-                return False
-            executor.words[Word.TIMEOUT_NS] = int(self.job.peer_timeout * 1e9)
+            self._meet(executor)
             c.put(State.TRAINING, "state", n)
-            if not self._blocks(executor, probes, memory, data):
-                return False
+            self._blocks(executor, probes, memory, data)
             step, path = executor.next_step, None
-            if self.job.checkpoints and n == 0:
-                path = self._save(step, executor.persistent())
-            if data and self.job.evaluate and self.accuracy is None and step == self.job.steps:
+            if self.job.checkpoints:
+                path = self._save(step, executor)
+            if self.job.evaluate and not self.is_tested and step == self.job.steps:
                 self._evaluate(executor, data)
         c.tell(n, json.dumps({
             "step": step, "memory": memory.grown, "compile_s": compile_seconds, "accuracy": self.accuracy,
             "held_out": len(data[1]) if data else 0, "checkpoint": str(path) if path else None, "arena": executor.arena_nbytes,
         }))  # fmt: skip
-        return True
 
     # ------------------------------------------------------------------------------------------------- making ready
 
     def _pin(self) -> list[int]:
         """Keep this thread, and those that it will start, to a core of its own, where there are enough; returns spare cores."""
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         ranks = len(self.control.ranks)
-        if not self.job.pin or len(cores) < ranks:
+        if not self.job.pin or len(_CORES) < ranks:
             return []
-        os.sched_setaffinity(0, {cores[self.number]})
-        self.control.put(cores[self.number], "cpu", self.number)
-        return cores[ranks + self.number :: ranks]
+        os.sched_setaffinity(0, {_CORES[self.number]})
+        self.control.put(_CORES[self.number], "cpu", self.number)
+        return _CORES[ranks + self.number :: ranks]
+
+    def _data(self) -> Pair | None:
+        """The samples, where this worker needs any: to train on, or, the first, to test with."""
+        needs = self.setup.has_input(self.rank.role) or self.evaluator is not None
+        return load_for(self.job, self.setup.graph) if needs else None
 
     def _stage(self, train: Any, cores: list[int]) -> InputStage:
         offsets, nbytes = data_layout(self.lowered)
-        plan, axes = self.lowered.plan, tuple(self.lowered.plan.role[self.lowered.role].axes)
-        i, ranks = plan.index(self.rank, axes)
+        number, ranks, micro_batches = self.setup.part_of_step(self.rank)
+        parts = self.setup.plan.role[self.rank.role].sample_parts
         return InputStage(
-            train, offsets=offsets, nbytes=nbytes, batch=self.job.batch, rank=i, ranks=ranks,
-            micro_batches=max(self.control.losses_per_step, 1), seed=self.job.seed, first_step=self.first_step, cores=cores,
+            train, offsets=offsets, nbytes=nbytes, batch=self.job.batch, rank=number, ranks=ranks,
+            micro_batches=micro_batches, parts=parts, seed=self.job.seed, first_step=self.first_step, cores=cores,
         )  # fmt: skip
 
     def _warm(self, executor: Executor) -> None:
@@ -169,79 +181,82 @@ class _Worker:
             self.control.view(field, self.number)[:] = 0
 
     def _values(self) -> checkpoint.Arrays:
-        """Parameters and state to begin with: drawn, or those of the checkpoint, which the parent has checked."""
-        return (
-            checkpoint.load(Path(self.job.resume)).values
-            if self.job.resume
-            else init_parameters(self.lowered.graph, self.job.seed)
-        )
+        """Whole parameters and state to begin with: drawn, or of the checkpoint, which the parent has checked."""
+        resume = self.job.resume
+        return checkpoint.load(Path(resume)).values if resume else drawn(self.setup.graph, self.job.seed)
 
     # ----------------------------------------------------------------------------------------------------- the steps
 
-    def _meet(self, executor: Executor) -> bool:
-        """A barrier of all workers; False: the run is aborted."""
+    def _meet(self, executor: Executor) -> None:
+        """A barrier of all workers. It waits as long as it takes, for one may be compiling, testing or writing: the parent sees
+        those that die or are stuck.
+        """
         self.turn += 1
-        c = self.control
-        executor.words[Word.ABORT] = c.address("abort")
-        outcome = Outcome(barrier(c.address("arrived", self.number), self._others(), self.turn, executor.words))
-        if outcome is Outcome.TIMED_OUT:
-            raise StepFailed(f"{self.rank}: the others did not come to a barrier in {executor.words[Word.TIMEOUT_NS] / 1e9:g} s")
-        return outcome is Outcome.DONE
+        c, words = self.control, executor.words
+        words[Word.ABORT], words[Word.TIMEOUT_NS] = c.address("abort"), FOREVER
+        outcome = Outcome(barrier(c.address("arrived", self.number), self._others(), self.turn, words))
+        words[Word.TIMEOUT_NS] = int(self.job.peer_timeout * 1e9)
+        if outcome is not Outcome.DONE:
+            raise _Aborted
 
-    def _blocks(self, executor: Executor, probes: Probes | None, memory: Memory, data: Pair | None) -> bool:
-        """Play what the job says; False: aborted. Returns early, and True, when asked to stop."""
+    def _blocks(self, executor: Executor, probes: Probes | None, memory: Memory, data: Pair | None) -> None:
+        """Play what the job says, or until asked to stop."""
         c, n = self.control, self.number
         self._probe(executor, probes, 0)
         for k, first, last in blocks_from(self.job, self.first_step):
-            if not self._meet(executor):
-                return False
+            self._meet(executor)
             c.view("began", n)[k] = time.monotonic_ns()
-            outcome = self._block(executor, k, first, last)
+            is_complete = self._block(executor, k, first, last)
             c.view("ended", n)[k] = time.monotonic_ns()
             if self.accuracy is None:  # testing takes memory of its own
                 memory.look()
-            if outcome is not Outcome.DONE:
-                return outcome is Outcome.STOPPED
-            if data and self.job.blocks[k].evaluate:
+            if not is_complete:
+                return
+            if self.job.blocks[k].evaluate:
                 self._evaluate(executor, data)
             self._probe(executor, probes, k + 1)
-        return True
 
-    def _block(self, executor: Executor, k: int, first: int, last: int) -> Outcome:
-        """One block, in as few native calls as checkpoints allow."""
+    def _block(self, executor: Executor, k: int, first: int, last: int) -> bool:
+        """One block, in as few native calls as checkpoints allow; False: asked to stop within it."""
         board, policy, job = self.control.board(self.number), self.job.checkpoints, self.job
-        every = policy.every if policy and self.number == 0 else 0
+        every = policy.every if policy and (self.number == 0 or self.control.handed_in) else 0
         at, begin = first, sum(b.steps for b in job.blocks[:k])
         while at < last:
             to = min(last, (at // every + 1) * every) if every else last
             timers = 0
             if job.blocks[k].timed:
                 row = timer_row(job, k) + at - begin
-                timers = self.control.address("timers", self.number) + row * self.control.leaves * 24
+                timers = self.control.address("timers", self.number) + row * self.control.leaves[self.number] * 24
             outcome = executor.play(at, to, board=board, origin=self.first_step, timers=timers)
+            if outcome is Outcome.ABORTED:
+                raise _Aborted
             if outcome is not Outcome.DONE:
-                return outcome
+                return False
             at = to
             if every and at % every == 0 and at < job.steps:
-                self._save(at, executor.persistent())
-        return Outcome.DONE
+                self._save(at, executor)
+        return True
 
-    def _evaluate(self, executor: Executor, data: Pair) -> None:
-        """Accuracy on the samples set aside; the first worker's parameters are everybody's."""
-        if self.number == 0:
+    def _evaluate(self, executor: Executor, data: Pair | None) -> None:
+        """Accuracy on the samples set aside, by the first worker."""
+        if not self.setup.evaluates:
+            return
+        values, self.is_tested = self._whole(executor), True
+        if self.evaluator is not None and data is not None:
             self.control.put(State.TESTING, "state", 0)
-            self.accuracy = executor.accuracy(data[1])
+            self.accuracy = self.evaluator.accuracy(values, data[1])
             self.control.put(State.TRAINING, "state", 0)
 
     def _meeting(self, executor: Executor) -> float:
-        """Seconds of one of many barriers in a row; 0.0 alone, or when the run is aborted."""
-        if len(self.control.ranks) == 1 or not self._meet(executor):
-            return 0.0
+        """Seconds of one of many barriers in a row."""
+        self._meet(executor)
         others, first = self._others(), self.turn + 1
         self.turn += _MEETINGS
         began = time.perf_counter()
-        done = meetings(self.control.address("arrived", self.number), others, first, _MEETINGS, executor.words) == Outcome.DONE
-        return (time.perf_counter() - began) / _MEETINGS if done else 0.0
+        mine = self.control.address("arrived", self.number)
+        if meetings(mine, others, first, _MEETINGS, executor.words) != Outcome.DONE:
+            raise _Aborted
+        return (time.perf_counter() - began) / _MEETINGS
 
     def _others(self) -> Any:
         """Addresses at which the other workers say that they have arrived at a barrier."""
@@ -250,17 +265,47 @@ class _Worker:
         )
 
     def _probe(self, executor: Executor, probes: Probes | None, place: int) -> None:
-        if probes is not None:
-            found = probes()
-            self.control.view("probes", self.number)[place] = found.arithmetic, found.copy, self._meeting(executor)
+        """Probe the core, in turns where workers share cores; and the way between cores, where each has its own."""
+        if probes is None:
+            return
+        ranks, cores = len(self.control.ranks), max(len(_CORES), 1)
+        for first in range(0, ranks, cores):
+            if ranks > cores:
+                self._meet(executor)
+            if first <= self.number < first + cores:
+                found = probes()
+                self.control.view("probes", self.number)[place] = found.arithmetic, found.copy, 0.0
+        if 1 < ranks <= cores:
+            self.control.view("probes", self.number)[place][2] = self._meeting(executor)
 
-    def _save(self, step: int, values: checkpoint.Arrays) -> Path:
+    def _whole(self, executor: Executor) -> checkpoint.Arrays:
+        """Whole parameters and state, for the first worker; all are between the same two steps, and call this.
+
+        What the first worker does not keep is handed in by those who do, through the shared memory.
+        """
+        c = self.control
+        if c.handed_in:
+            self._meet(executor)  # nobody reads any more what was handed in before
+            for name in c.handed_in:
+                if piece := self.setup.keepers[name].get(self.rank):
+                    piece.of(c.view("whole", name))[...] = executor.piece(piece)
+            self._meet(executor)
+        if self.number:
+            return {}
+        own = {n: executor.piece(p) for n, p in self.pieces.items()}
+        return {n: c.view("whole", n) if n in c.handed_in else own[n].reshape(t.shape) for n, t in self.setup.whole.items()}
+
+    def _save(self, step: int, executor: Executor) -> Path | None:
+        """A checkpoint, written by the first worker."""
         policy, folder = self.job.checkpoints, self.job.checkpoint_folder
         if policy is None or folder is None:
             raise InvalidJob("a checkpoint was asked for by a job without a policy for them")
+        values = self._whole(executor)
+        if self.number:
+            return None
         made = checkpoint.Checkpoint(
             step=step, seed=self.job.seed, batch=self.job.batch, data=self.job.source.name, values=values,
-            hashes={"plan": self.lowered.plan.hash, "lowered": self.lowered.hash},
+            hashes={"plan": self.job.plan_hash, "lowered": self.job.lowered_hash},
         )  # fmt: skip
         return checkpoint.save(folder, made, keep=policy.keep)
 

@@ -27,8 +27,10 @@ WATCHED = (
     "hw.kernels.geometry",
     "hw.kernels.tiling",
 )
-COUNTED = ("hw.kernels.cpu", "hw.kernels.automatic", "hw.kernels.count")
-"""The modules with the kernels' terms: calibrated coefficients are worth nothing when these change."""
+RECORDED = "hw.kernels.cpu"
+"""The package with the kernels' terms, a family a file: calibrated coefficients are worth nothing when these change."""
+COUNTED = (f"{RECORDED}.common", "hw.kernels.automatic", "hw.kernels.count")
+"""The modules that all terms stand on."""
 OPTIONS = "runtime.kernels.cache"
 """The module with the compiler's options: a part of every hash."""
 
@@ -97,7 +99,9 @@ def source_hash(kernel_name: str) -> str:
     homes = _homes()
     if kernel_name not in homes:
         raise RunError(f"unknown CPU kernel {kernel_name!r}; {nearest(kernel_name, homes)}")
-    return sha256(",".join(file_hash(f) for f in (homes[kernel_name], *map(_module_file, COUNTED))).encode()).hexdigest()[:16]
+    home = homes[kernel_name]
+    files = [home, *map(_module_file, (*COUNTED, f"{RECORDED}.{home.stem}"))]
+    return sha256(",".join(file_hash(f) for f in files if f.is_file()).encode()).hexdigest()[:16]
 
 
 def source_hashes() -> dict[str, str]:

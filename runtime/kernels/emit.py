@@ -73,12 +73,18 @@ def define(result: types.Type, *params: types.Type) -> Callable[[Callable[..., A
     return wrap
 
 
+@define(types.void)
+def keep_small(b: ir.IRBuilder) -> None:
+    """Said inside a function: compile it for size. Short inner loops lose by being unrolled, and compilation takes longer."""
+    b.function.attributes.add("optsize")
+
+
 def words(n: int) -> Any:
-    """An intrinsic that reads the first `n` int64 of an argument block as a tuple."""
+    """An intrinsic that reads the first `n` int64 of an argument block as a tuple; the kernel is compiled for size."""
 
     def typing(typingctx: Any, p: Any) -> Any:
         def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[ir.Value]) -> ir.Value:
-            b.function.attributes.add("optsize")  # short inner loops lose by being unrolled, and compilation takes longer
+            b.function.attributes.add("optsize")  # see `keep_small`
             first = pointer(b, args[0], I64)
             return context.make_tuple(b, signature.return_type, [b.load(b.gep(first, [ir.Constant(I64, i)])) for i in range(n)])
 

@@ -1,4 +1,4 @@
-"""exp and tanh of vectors, as polynomials.
+"""exp, log and tanh of vectors, as polynomials.
 
 The coefficients are minimax fits (Remez exchange on the relative error over the reduced range, then rounded to float32) made for
 this project; the tests hold the error below 2 units in the last place.
@@ -16,14 +16,17 @@ from runtime.kernels.simd import (
     absolute,
     bits_to_float,
     copy_sign,
+    float_to_bits,
     fma,
     greater,
     maximum,
     nearest,
     select,
     shift_left,
+    shift_right,
     splat,
     splat_int,
+    to_float,
     to_int,
 )
 
@@ -33,6 +36,10 @@ EXP = tuple(_F(c) for c in (0.49999994, 0.1666652, 0.041668393, 0.008368781, 0.0
 """exp(r) = 1 + r + r^2 (EXP[0] + EXP[1] r + ...) for ``|r| <= ln(2)/2``."""
 TANH = tuple(_F(c) for c in (-0.33333272, 0.13331152, -0.053714108, 0.020551724, -0.0056039193))
 """tanh(x) = x + x^3 (TANH[0] + TANH[1] x^2 + ...) for ``|x| <= 0.625``."""
+LOG = tuple(_F(c) for c in (0.66666776, 0.39977542, 0.2987173))
+"""log(1 + f) = f - s (f - z (LOG[0] + LOG[1] z + ...)), s = f / (2 + f), z = s^2, for 1 + f in ``sqrt(1/2)..sqrt(2)``."""
+HALF_ROOT, MANTISSA, TO_ONE = 0x3F3504F3, 0x7FFFFF, 0x3F800000 - 0x3F3504F3
+"""Bits of sqrt(1/2); of a mantissa; from the bits of sqrt(1/2) to those of 1."""
 LOWEST, HIGHEST = _F(-87.0), _F(88.0)
 ONE, TWO, SMALL = _F(1), _F(2), _F(0.625)
 
@@ -53,6 +60,19 @@ def exp(x):
     p = fma(fma(p, r, splat(EXP[1])), r, splat(EXP[0]))
     y = fma(p, r * r, r) + splat(ONE)
     return y * bits_to_float(shift_left(to_int(n) + splat_int(127), 23))
+
+
+@inlined
+def log(x):
+    """log of each lane, which must be above 0, finite and normal."""
+    bits = float_to_bits(x) + splat_int(TO_ONE)
+    n = to_float(shift_right(bits, 23) - splat_int(127))
+    f = bits_to_float((bits & splat_int(MANTISSA)) + splat_int(HALF_ROOT)) - splat(ONE)
+    s = f / (splat(TWO) + f)
+    z = s * s
+    p = z * fma(fma(splat(LOG[2]), z, splat(LOG[1])), z, splat(LOG[0]))
+    low = fma(n, splat(LN2_LOW), f - s * (f - p))
+    return fma(n, splat(LN2_HIGH), low)
 
 
 @inlined

@@ -256,6 +256,12 @@ def absolute(b, x):
     return call(b, f"llvm.fabs.v{LANES}f32", VF, [x])
 
 
+@define(Vf, Vf)
+def square_root(b, x):
+    """Rounded correctly; NaN below 0."""
+    return call(b, f"llvm.sqrt.v{LANES}f32", VF, [x])
+
+
 @define(Vf, Vf, Vf)
 def copy_sign(b, x, sign):
     """``|x|`` with the sign of the other."""
@@ -272,6 +278,18 @@ def nearest(b, x):
 def to_int(b, x):
     """Truncated to int32."""
     return b.fptosi(x, VI)
+
+
+@define(Vf, Vi)
+def to_float(b, x):
+    """The nearest float32."""
+    return b.sitofp(x, VF)
+
+
+@define(Vi, Vf)
+def float_to_bits(b, x):
+    """The bits of each float32."""
+    return b.bitcast(x, VI)
 
 
 @define(Vf, Vi)

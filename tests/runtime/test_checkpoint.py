@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graph.tensor_type import TensorType, f32
 from runtime import checkpoint
 from runtime.checkpoint import Checkpoint
 from runtime.errors import CheckpointError
@@ -18,8 +19,8 @@ def made(step: int = 7, **values: np.ndarray) -> Checkpoint:
     return Checkpoint(step=step, seed=3, batch=16, data="digits", values=found, hashes={"plan": "abc"})
 
 
-def restore(c: Checkpoint, into: dict[str, np.ndarray], **changes: object) -> None:
-    checkpoint.restore(c, into, **{"seed": 3, "batch": 16, "data": "digits", **changes})
+def check(c: Checkpoint, whole: dict[str, TensorType], **changes: object) -> None:
+    checkpoint.check(c, whole, **{"seed": 3, "batch": 16, "data": "digits", **changes})
 
 
 def test_round_trip_bit_for_bit(tmp_path: Path) -> None:
@@ -71,17 +72,17 @@ def test_refuses_another_model_by_its_first_tensor() -> None:
     with pytest.raises(
         CheckpointError, match=r"'fc1.weight' is float32\[2, 3\] in the checkpoint and float32\[2, 4\] in the model"
     ):
-        restore(c, {"fc1.weight": np.zeros((2, 4), np.float32), "fc1.bias": np.zeros(4, np.float32)})
+        check(c, {"fc1.weight": f32(2, 4), "fc1.bias": f32(4)})
     with pytest.raises(CheckpointError, match=r"has no 'fc2.weight', which has shape \[3, 1\] in the model"):
-        restore(c, {"fc2.weight": np.zeros((3, 1), np.float32)})
+        check(c, {"fc2.weight": f32(3, 1)})
     with pytest.raises(CheckpointError, match=r"has 'fc1.bias', which the model lacks"):
-        restore(c, {"fc1.weight": np.zeros((2, 3), np.float32)})
+        check(c, {"fc1.weight": f32(2, 3)})
 
 
 @pytest.mark.parametrize(("what", "now"), [("seed", 4), ("batch", 32), ("data", "idx")])
 def test_refuses_to_go_on_otherwise_than_it_began(what: str, now: object) -> None:
     with pytest.raises(CheckpointError, match=f"made with {what} .*, this run has {now!r}: it would not go on as it began"):
-        restore(made(), {n: a.copy() for n, a in made().values.items()}, **{what: now})
+        check(made(), {"fc1.weight": f32(2, 3), "fc1.bias": f32(3)}, **{what: now})
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:

@@ -159,6 +159,24 @@ def test_stage_delivers_what_the_definition_says(ranks: int, micro_batches: int)
                     assert np.array_equal(x, data.images[want].reshape(len(want), -1) * np.float32(0.5))
 
 
+def test_parts_of_all_ranks_stand_together() -> None:
+    """What two ranks gather part by part is the step in its order."""
+    data, batch, first = small(), 12, 2
+    common = {"nbytes": 4096, "batch": batch, "ranks": 2, "micro_batches": 1, "parts": 3, "seed": 5, "first_step": first}
+    with InputStage(data, offsets=LAYOUT, rank=0, **common) as a, InputStage(data, offsets=LAYOUT, rank=1, **common) as b:
+        for step in range(first, 9):
+            mine, others = a.take(), b.take()
+            want = samples_of(len(data), 5, step, batch)
+            labels = np.concatenate([x[1].reshape(3, 2) for x in (mine, others)], axis=1).reshape(-1)
+            assert np.array_equal(labels, data.labels[want])
+            x = np.concatenate([x[0].reshape(3, 2, -1) for x in (mine, others)], axis=1).reshape(batch, -1)
+            assert np.array_equal(x, data.images[want].reshape(batch, -1) * np.float32(data.scale))
+    with pytest.raises(DataError, match="a batch of 12 cannot be cut into 2 workers x 1 micro-batches x 4 parts"):
+        InputStage(data, offsets=LAYOUT, rank=0, **{**common, "parts": 4})
+    with pytest.raises(DataError, match="a micro-batch of 24 needs as many samples"):
+        InputStage(data, offsets=LAYOUT, rank=0, **{**common, "batch": 24})
+
+
 def test_stage_survives_a_ring_that_turns_many_times() -> None:
     with InputStage(small(), offsets=LAYOUT, nbytes=1 << 18, batch=4) as stage:
         assert stage.slots == 4

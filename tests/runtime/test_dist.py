@@ -185,8 +185,8 @@ def test_killing_a_worker_ends_the_run_with_a_usable_checkpoint(tmp_path: Path, 
     assert kill.done is not None
     assert time.monotonic() - kill.done < 10
     e = failed.value
-    assert (e.rank, e.reason) == (victim, "killed by SIGKILL")
-    assert f"worker {victim} failed after step" in str(e)
+    assert (e.rank, e.reason) == (f"worker[{victim}]", "killed by SIGKILL")
+    assert f"worker[{victim}] failed after step" in str(e)
     assert e.checkpoint is not None
     at = checkpoint.load(e.checkpoint).step
     assert at % 5 == 0
@@ -199,7 +199,7 @@ def test_a_lone_worker_may_be_killed_too(tmp_path: Path) -> None:
     def kill() -> None:
         os.kill(children()[0], signal.SIGKILL)
 
-    with pytest.raises(DistributedFailure, match=r"worker 0 failed after step .* killed by SIGKILL"):
+    with pytest.raises(DistributedFailure, match=r"worker\[0\] failed after step .* killed by SIGKILL"):
         run(job(tmp_path, steps=1_000_000), instruments=[Once(kill)])
 
 
@@ -245,13 +245,13 @@ def test_a_worker_that_stops_answering_is_noticed() -> None:
 
     with pytest.raises(
         DistributedFailure,
-        match=r"worker 1 failed .* stopped by SIGSTOP",
+        match=r"worker\[1\] failed .* stopped by SIGSTOP",
     ):
         run(job(ranks=2, steps=1_000_000, peer_timeout=0.5), instruments=[Once(freeze)])
 
 
 def test_a_lone_worker_that_is_stopped_is_noticed() -> None:
-    with pytest.raises(DistributedFailure, match=r"worker 0 failed .* stopped by SIGSTOP for 0\.\d s"):
+    with pytest.raises(DistributedFailure, match=r"worker\[0\] failed .* stopped by SIGSTOP for 0\.\d s"):
         run(
             job(steps=1_000_000, peer_timeout=0.3),
             instruments=[Once(lambda: os.kill(children()[0], signal.SIGSTOP))],
@@ -269,7 +269,7 @@ def test_a_worker_that_is_lost_while_it_starts(monkeypatch: pytest.MonkeyPatch, 
         os.kill(watch.workers[1].pid, number)
 
     monkeypatch.setattr(launch._Watch, "start", started)
-    with pytest.raises(DistributedFailure, match=f"worker 1 failed after step 0: {reason}"):
+    with pytest.raises(DistributedFailure, match=rf"worker\[1\] failed after step 0: {reason}"):
         run(job(ranks=2, steps=10, peer_timeout=0.3))
 
 
@@ -318,8 +318,8 @@ def test_what_goes_wrong_in_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) ->
     missing = Job.from_json(_with(job(ranks=2), source={"name": "idx", "path": "", "held_out": 0.2}))
     with pytest.raises(DataError, match="needs the folder that holds its files"):
         run(missing)
-    monkeypatch.setattr("runtime.dist.prepare.load_for", lambda lowered, job: None)
-    with pytest.raises(DistributedFailure, match=r"worker . failed after step 0: data source 'idx' needs the folder"):
+    monkeypatch.setattr("runtime.dist.prepare.load_for", lambda job, graph: None)
+    with pytest.raises(DistributedFailure, match=r"worker\[.\] failed after step 0: data source 'idx' needs the folder"):
         run(missing)
 
 

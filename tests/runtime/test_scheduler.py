@@ -11,9 +11,9 @@ import graph.parallel.collectives
 import graph.parallel.programs  # noqa: F401 - fills the registries
 from graph.parallel.algorithm import COLLECTIVES, Operation
 from graph.parallel.plan import PROGRAMS, Buffer, Collective, Do, Peer, Plan, Rank, Recv, Ref, Role, Send
-from runtime.executor import FOREVER, LocalBoard
+from runtime.executor import LocalBoard
 from runtime.native import SYSTEM, peek, poke
-from runtime.scheduler import LETTERS, SENT, WORDS, Outcome, Word, play
+from runtime.scheduler import CHOOSING, LETTERS, SENT, WORDS, Outcome, Word, play
 from runtime.table import Row, Table, WirePlace, wire_layout, wire_sizes
 
 
@@ -113,6 +113,9 @@ def test_lowest_index_first_within_the_partial_order() -> None:
     assert p.local.words[24] == 3  # progress
 
 
+ROOT = 1
+
+
 def expected(operation: Operation, values: list[np.ndarray], rank: int) -> list[np.ndarray | None]:
     """What each part of a rank's buffer holds afterwards; None: nothing that anybody may rely on."""
     n, total = len(values), np.array_split(sum(values), len(values))
@@ -120,6 +123,10 @@ def expected(operation: Operation, values: list[np.ndarray], rank: int) -> list[
         return list(total)
     if operation is Operation.REDUCE_SCATTER:
         return [total[i] if i == rank else None for i in range(n)]
+    if operation is Operation.BROADCAST:
+        return list(np.array_split(values[ROOT], n))
+    if operation is Operation.REDUCE:
+        return list(total) if rank == ROOT else [None] * n
     return [np.array_split(values[i], n)[i] for i in range(n)]
 
 
@@ -127,7 +134,7 @@ def expected(operation: Operation, values: list[np.ndarray], rank: int) -> list[
 @pytest.mark.parametrize("size", [1, 4, 1001])
 def test_every_collective_leaves_what_it_says(name: str, ranks: int, size: int) -> None:
     algorithm = COLLECTIVES[name]
-    MAKERS["all"] = lambda: iter([Collective(id=(0, "c", "g"), algorithm=name, what=Ref("g"), along=("dp",))])
+    MAKERS["all"] = lambda: iter([Collective(id=(0, "c", "g"), algorithm=name, what=Ref("g"), along=("dp",), root=ROOT)])
     plan = plan_of("all", ranks, g=Buffer(size=size))
     ps, memory = players(plan)
     rng = np.random.default_rng(0)
@@ -199,10 +206,11 @@ def test_abort_and_stop_are_obeyed() -> None:
     p.local.words[16] = 5
     assert p.play(0, 9) is Outcome.STOPPED
     assert p.notes == [1] * 5
-    p.local.words[16], p.local.words[8] = FOREVER, 1  # a request: the step at hand is played, the next is not
-    p.words[Word.REQUEST] = p.local.board.request
+    p.local.words[16] = CHOOSING  # nobody begins a step until the step to stop at is chosen
+    timer = threading.Timer(0.05, lambda: p.local.words.__setitem__(16, 7))
+    timer.start()
     assert p.play(5, 9) is Outcome.STOPPED
-    assert p.words[Word.AT_STEP] == 6
+    assert p.words[Word.AT_STEP] == 7
 
 
 def test_stamps_are_in_order_and_the_same_leaves() -> None:

@@ -1,3 +1,18 @@
 """CPU kernels, one file a family; the list below is what is loaded."""
 
-FAMILIES = ("tile", "matmul", "conv", "pool", "elementwise", "reduce", "softmax", "dropout", "update")
+FAMILIES = (
+    "tile",
+    "matmul",
+    "conv",
+    "pool",
+    "batch_norm",
+    "lrn",
+    "concat",
+    "reshape",
+    "exchange",
+    "elementwise",
+    "reduce",
+    "softmax",
+    "dropout",
+    "update",
+)

@@ -1,4 +1,4 @@
-"""Optimizers and the input stage: whole buffers, element by element."""
+"""Optimizers, running statistics and the input stage: whole buffers, element by element."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -11,7 +11,7 @@ from runtime.kernels.mathematics import inlined
 from runtime.kernels.simd import bits_float, copy_bytes, first_lanes, load, load_masked, splat, store, store_masked
 from runtime.kernels.table import float_bits, kernel, number
 
-_read3, _read9 = words(3), words(9)
+_read3, _read6, _read9 = words(3), words(6), words(9)
 
 
 def _pack_sgd(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
@@ -41,6 +41,21 @@ def sgd(args):
         v = _velocity(old, load_masked(g + i, k), load_masked(m + i, k), momentum, decay)
         store_masked(new_m + i, v, k)
         store_masked(new_p + i, old - rate * v, k)
+
+
+def _pack_blend(call: Call, ptrs: Sequence[int]) -> Sequence[int]:
+    decay = number(call, "decay")
+    return [*ptrs[:3], call.types[0].size, float_bits(decay), float_bits(1.0 - decay)]
+
+
+@kernel("cpu.blend", pack=_pack_blend)
+def blend(p):
+    """``decay * old + (1 - decay) * new``; the result may lie where the old lies."""
+    old, new, to, n, decay, rest = _read6(p)
+    keep, take = splat(bits_float(decay)), splat(bits_float(rest))
+    for i in range(0, n, LANES):
+        m = first_lanes(n - i)
+        store_masked(to + 4 * i, keep * load_masked(old + 4 * i, m) + take * load_masked(new + 4 * i, m), m)
 
 
 def _pack_input(call: Call, ptrs: Sequence[int]) -> Sequence[int]:

@@ -11,14 +11,32 @@ import pytest
 from graph.ir import Phase
 from graph.op import OPS, Array, Attrs, Op, Work
 from graph.ops.common import type_of
+from graph.tensor_type import f32
+from hw.errors import HwError
 from hw.kernels import KERNELS, Platform
 from hw.kernels.record import Call, KernelRecord
+from hw.kernels.tiling import flipped_cut
 from runtime.kernels.table import CPU_KERNELS, address, block, load_families, run_rows, run_table
 
 load_families()
 RECORDS = [r for r in KERNELS.values() if r.platform is Platform.CPU]
 COMPUTED = [r for r in RECORDS if r.op in OPS]
-EXACT = {"dropout", "dropout_grad", "relu", "relu_grad", "fill", "max_pool", "add", "scale", "scale_by"}
+EXACT = {
+    "concat",
+    "slice_last",
+    "transpose",
+    "gather_rows",
+    "scatter_rows",
+    "dropout",
+    "dropout_grad",
+    "relu",
+    "relu_grad",
+    "fill",
+    "max_pool",
+    "add",
+    "scale",
+    "scale_by",
+}
 GUARD = 192  # bytes around everything
 
 
@@ -82,7 +100,7 @@ def run(kernel: KernelRecord, inputs: Sequence[Array], like: Sequence[Array], at
 
 
 def applies(kernel: KernelRecord, inputs: Sequence[Array], attrs: Attrs) -> bool:
-    return not kernel.name.endswith(".flip") or (attrs["stride"] == 1 and attrs["pad"] < min(inputs[1].shape[:2]))  # type: ignore[operator]
+    return not kernel.name.endswith(".flip") or flipped_cut(tuple(map(type_of, inputs)), attrs) is not None
 
 
 def cases(kernel: KernelRecord) -> Iterator[tuple[Op, list[Array], Attrs]]:
@@ -163,20 +181,28 @@ def test_matmul_across_blocks(m: int, n: int, k: int, ta: bool, tb: bool) -> Non
 
 @pytest.mark.parametrize("op", ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"])
 @pytest.mark.parametrize(
-    ("x", "kernel", "oc", "stride", "pad"),
+    ("x", "kernel", "oc", "stride", "pad", "groups"),
     [
-        ((31, 4, 4, 6), (3, 3), 16, 1, 1),  # several groups of images, the last one smaller
-        ((2, 30, 30, 1), (5, 5), 6, 1, 2),  # an image larger than a group
-        ((3, 6, 7, 18), (3, 2), 70, 1, 1),  # channels across vectors and panels
-        ((2, 9, 9, 3), (3, 3), 5, 2, 0),
-        ((2, 11, 10, 2), (5, 4), 3, 3, 2),
-        ((1, 5, 5, 2), (1, 1), 3, 2, 0),  # pixels that no tap reaches
+        ((31, 4, 4, 6), (3, 3), 16, 1, 1, 1),  # several stacks of images, the last one smaller
+        ((2, 30, 30, 1), (5, 5), 6, 1, 2, 1),  # an image larger than a stack
+        ((3, 6, 7, 18), (3, 2), 70, 1, 1, 1),  # channels across vectors and panels
+        ((2, 9, 9, 3), (3, 3), 5, 2, 0, 1),
+        ((2, 11, 10, 2), (5, 4), 3, 3, 2, 1),
+        ((1, 5, 5, 2), (1, 1), 3, 2, 0, 1),  # pixels that no tap reaches
+        ((3, 6, 7, 4), (1, 7), 9, 1, (0, 3), 1),
+        ((2, 9, 8, 3), (7, 2), 5, 2, (3, 1), 1),
+        ((31, 4, 4, 6), (3, 3), 16, 1, 1, 2),
+        ((3, 6, 7, 36), (3, 2), 140, 1, 1, 2),  # every group's channels across vectors and panels
+        ((2, 9, 9, 6), (3, 3), 12, 2, 0, 3),  # copied, though there is no border
+        ((2, 7, 8, 5), (3, 3), 10, 1, (1, 0), 5),  # a channel a group
     ],
 )
-def test_convolution_across_groups(op: str, x: tuple[int, ...], kernel: tuple[int, int], oc: int, stride: int, pad: int) -> None:
+def test_convolution_across_stacks(
+    op: str, x: tuple[int, ...], kernel: tuple[int, int], oc: int, stride: int, pad: int | tuple[int, int], groups: int
+) -> None:
     rng = np.random.default_rng(oc)
-    image, weight = (rng.standard_normal(s).astype(np.float32) for s in (x, (*kernel, x[3], oc)))
-    attrs: dict[str, Any] = {"stride": stride, "pad": pad}
+    image, weight = (rng.standard_normal(s).astype(np.float32) for s in (x, (*kernel, x[3] // groups, oc)))
+    attrs: dict[str, Any] = {"stride": stride, "pad": pad, "groups": groups}
     (y,) = OPS["conv2d"].reference([image, weight], attrs)
     dy = rng.standard_normal(y.shape).astype(np.float32)
     inputs = [image, weight]
@@ -188,6 +214,82 @@ def test_convolution_across_groups(op: str, x: tuple[int, ...], kernel: tuple[in
     for record in (r for r in COMPUTED if r.op == op and applies(r, inputs, attrs)):
         (got,) = run(record, inputs, [w.astype(np.float32) for w in want], attrs)
         np.testing.assert_allclose(got, want[0], atol=2e-5 * float(np.abs(want[0]).max()), err_msg=record.name)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 37), (2001, 9), (700, 70), (11, 5000)])
+def test_batch_norm_across_blocks(rows: int, columns: int) -> None:
+    """Many rows, around a mean that is far from 0; against float64."""
+    rng = np.random.default_rng(rows)
+    x, dy = (rng.standard_normal((rows, columns)).astype(np.float32) for _ in range(2))
+    x += np.float32(7)
+    scale, shift = (rng.standard_normal(columns).astype(np.float32) for _ in range(2))
+    attrs = {"epsilon": 1e-3}
+    given = {"batch_norm": [x, scale, shift]}
+    _, mean, variance = OPS["batch_norm"].reference([a.astype(float) for a in given["batch_norm"]], attrs)
+    found = [mean.astype(np.float32), variance.astype(np.float32)]
+    given |= {"batch_norm_grad": [dy, x, scale, *found], "batch_norm_inference": [x, scale, shift, *found]}
+    for op, inputs in given.items():
+        want = OPS[op].reference([a.astype(float) for a in inputs], attrs)
+        got = run(KERNELS[f"cpu.{op}"], inputs, [np.asarray(w, np.float32) for w in want], attrs)
+        for g, w in zip(got, want, strict=True):
+            np.testing.assert_allclose(g, w, atol=3e-6 * float(np.abs(w).max()) + 1e-4 * (rows == 1), err_msg=op)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((2, 3, 4, 5, 3), (3, 0, 2, 1, 4)),  # runs
+        ((2, 3, 4, 5, 3), (4, 2, 0, 3, 1)),  # matrices, with three axes beside them
+        ((40, 33), (1, 0)),
+        ((3, 20, 2, 33), (0, 3, 1, 2)),
+        ((2, 1, 3, 1), (3, 2, 1, 0)),
+        ((2, 3, 4, 5, 2, 3), (3, 4, 0, 1, 2, 5)),  # as many axes as loops, since some stay together
+        ((2, 2, 1, 2, 2, 2, 2), (6, 4, 2, 1, 5, 3, 0)),
+        ((), ()),
+        ((3, 0, 2), (2, 1, 0)),
+    ],
+)
+def test_axes_in_any_order(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    x = np.arange(int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    (want,) = OPS["transpose"].reference([x], {"axes": axes})
+    (got,) = run(KERNELS["cpu.transpose"], [x], [want], {"axes": axes})
+    np.testing.assert_array_equal(got, want)
+
+
+def test_too_many_axes_are_refused() -> None:
+    x = f32(*(2,) * 10)
+    with pytest.raises(HwError, match="no kernel for 9 axes beside those"):
+        KERNELS["cpu.transpose"].terms([x], {"axes": tuple(range(0, 10, 2)) + tuple(range(1, 10, 2))})
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("scheme", ["whole", "turns", "parts"])
+def test_halves_of_exchanges_copy_their_rows(ranks: int, scheme: str) -> None:
+    """The addresses are those of the first rows to copy; the rest of the result is not touched."""
+    x = np.arange(6 * 5, dtype=np.float32).reshape(6, 5)
+    attrs: dict[str, Any] = {"ranks": ranks, "scheme": scheme, "same": False}
+    (t,) = OPS["gather_rows"].infer([type_of(x)], attrs)
+    (got,) = run(KERNELS["cpu.gather_rows"], [x], [np.zeros(t.shape, np.float32)], attrs)
+    rows = 6 // ranks if scheme == "parts" else 6
+    np.testing.assert_array_equal(got[:rows], x[:rows])
+    assert np.isnan(got[rows:]).all()
+    (back,) = run(KERNELS["cpu.scatter_rows"], [got], [x], attrs)
+    np.testing.assert_array_equal(back[:rows], x[:rows])
+    assert np.isnan(back[rows:]).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 37), (1, 96)])
+def test_normalization_across_vectors_of_channels(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    x, dy = (3 * rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    attrs = {"size": 5, "alpha": 0.3, "beta": 0.75, "k": 2.0}
+    want = OPS["lrn"].reference([x.astype(float)], attrs)
+    got = run(KERNELS["cpu.lrn"], [x], [np.asarray(w, np.float32) for w in want], attrs)
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=3e-6)
+    (dx,) = OPS["lrn_grad"].reference([dy, x, want[1]], attrs)
+    (got_dx,) = run(KERNELS["cpu.lrn_grad"], [dy, x, got[1]], [x], attrs)
+    np.testing.assert_allclose(got_dx, dx, atol=3e-6 * float(np.abs(dx).max()))
 
 
 def test_update_in_place_equals_update_beside() -> None:

@@ -1,5 +1,6 @@
 """Hashes follow the program text; compiled code is kept, found again, and never stale."""
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from numba import types
 
 from hw.kernels import KERNELS, Platform
+from hw.kernels.cpu import RECORDS
 from runtime import native
 from runtime.errors import RunError
 from runtime.kernels import build, cache, folder, table
@@ -56,6 +58,15 @@ def test_every_cpu_record_has_a_hash() -> None:
 
 def test_families_are_the_files() -> None:
     assert {f.stem for f in (build.ROOT / "runtime/kernels/cpu").glob("*.py")} == {*FAMILIES, "__init__"}
+    assert {f.stem for f in (build.ROOT / "hw/kernels/cpu").glob("*.py")} <= {*FAMILIES, "__init__", "common"}
+
+
+def test_a_record_lies_in_the_family_of_its_kernel() -> None:
+    """Else a change of its terms would leave the kernel's hash as it is."""
+    for record in RECORDS:
+        home = inspect.getmodule(record.terms)
+        assert home is not None
+        assert home.__name__ in (f"hw.kernels.cpu.{build._homes()[record.name].stem}", "hw.kernels.cpu.common"), record.name
 
 
 def test_hash_needs_no_compiler() -> None:
@@ -74,11 +85,16 @@ def test_hash_follows_what_a_kernel_is_made_of(copy: Path) -> None:
         "cpu.add_bias", "cpu.bias_grad", "cpu.dot",
     }  # fmt: skip
     tiles = _changed(copy / "runtime/kernels/cpu/tile.py", "TALLEST = GEOMETRY", "TALLEST = 0 or GEOMETRY")
-    assert tiles == {k for k in everything if k.startswith(("cpu.matmul", "cpu.conv2d"))}
+    copying = {"cpu.concat", "cpu.slice_last", "cpu.transpose"}
+    assert tiles == copying | {k for k in everything if k.startswith(("cpu.matmul", "cpu.conv2d"))}
     assert _changed(copy / "runtime/kernels/emit.py", "F32 = ", "F32 = 0 or ") == everything
     assert _changed(copy / "runtime/kernels/cache.py", '"boundscheck": False', '"boundscheck": True') == everything
+    assert _changed(copy / "hw/kernels/cpu/pool.py", "max(0, pad - o", "max(1, pad - o") == {
+        "cpu.max_pool", "cpu.max_pool_grad", "cpu.avg_pool", "cpu.avg_pool_grad",
+    }  # fmt: skip
+    assert _changed(copy / "hw/kernels/cpu/common.py", "return 0", "return 1") == everything
     assert _changed(copy / "hw/kernels/count.py", "LATENCY_SLOTS = 8", "LATENCY_SLOTS = 9") == everything
-    assert _changed(copy / "hw/kernels/tiling.py", "GROUP = 480", "GROUP = 240") >= tiles
+    assert _changed(copy / "hw/kernels/tiling.py", "STACK = 480", "STACK = 240") >= tiles
 
 
 def test_comments_and_docstrings_do_not_matter(copy: Path) -> None:

@@ -38,7 +38,7 @@ def run(name: str, inputs: list[Array], like: Array, attrs: Attrs) -> Array:
 def test_joined_pixels(image: tuple[int, ...], k: int, oc: int, stride: int, pad: int) -> None:
     rng = np.random.default_rng(0)
     x, w, bias = (rng.standard_normal(s).astype(np.float32) for s in (image, (k, k, image[3], oc), (oc,)))
-    geometry = {"stride": stride, "pad": pad}
+    geometry = {"stride": stride, "pad": pad, "groups": 1}
     (y,) = OPS["conv2d"].reference([x, w], geometry)
     cut = forward_cut((f32(*image), f32(*w.shape)), geometry)
     assert cut.joined > 1 or 2 * oc > host_geometry().lanes

@@ -1,4 +1,4 @@
-"""exp and tanh against float64, over the whole range; the words of vectors that kernels do not show."""
+"""exp, log and tanh against float64, over the whole range; the words of vectors that kernels do not show."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +25,16 @@ def _tanh(x: Any, s: Any) -> Any:
     return mathematics.tanh(x)
 
 
+@mathematics.inlined
+def _log(x: Any, s: Any) -> Any:
+    return mathematics.log(x)
+
+
+@njit
+def log_all(x: int, y: int, n: int) -> None:
+    unary(_log, x, y, splat(_ZERO), n)
+
+
 @njit
 def exp_all(x: int, y: int, n: int) -> None:
     unary(_exp, x, y, splat(_ZERO), n)
@@ -48,6 +58,13 @@ def test_error_below_two_units_in_the_last_place(function: Any, exact: Any, limi
     want = exact(x.astype(float))
     unit = np.spacing(np.abs(want).astype(np.float32)).astype(float)
     assert np.max(np.abs(apply(function, x) - want) / unit) < 2.0
+
+
+def test_logarithm_of_all_sizes() -> None:
+    x = np.concatenate([np.geomspace(1.2e-38, 3.4e38, 400_001), np.linspace(0.5, 2, 400_001)]).astype(np.float32)
+    want = np.log(x.astype(float))
+    unit = np.spacing(np.abs(want).astype(np.float32)).astype(float)
+    assert np.max(np.abs(apply(log_all, x) - want) / unit) < 2.0
 
 
 def test_ends_of_the_range() -> None:

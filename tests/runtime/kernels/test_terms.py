@@ -39,8 +39,9 @@ class Loops:
         self.seen: Counter[str] = Counter(call=1)
         quiet = dict.fromkeys(
             (
-                "bits_float", "equal", "exp", "first_lanes", "get_float", "greater", "lane_max", "lane_sum", "load", "load_bytes",
-                "mask_if", "maximum", "select", "select_int", "set_float", "splat", "splat_int", "store_bytes",
+                "below", "bits_float", "equal", "exp", "first_lanes", "fma", "get_float", "greater", "iota", "keep_small",
+                "lane_max", "lane_sum", "load", "load_bytes", "log", "mask_if", "maximum", "select", "select_int", "set_float",
+                "splat", "splat_int", "square_root", "store_bytes",
             ),
             lambda *a: 1,
         )  # fmt: skip
@@ -106,10 +107,10 @@ def _length(space: dict[str, Any], name: str) -> int:
 
 def counted(name: str, size: Size) -> tuple[Counter[str], dict[str, float]]:
     kernel = KERNELS[name]
-    own = len(OPS[kernel.op].inputs)
+    own = OPS[kernel.op].operands(len(size.types))
     results = OPS[kernel.op].infer(size.types[:own], {k: v for k, v in size.attrs.items() if k != "epilogue"})
     call = Call(
-        kernel=name, nodes=("n",), fused=(), reads=tuple("abcd"[: len(size.types)]), writes=tuple("wxyz"[: len(results)]),
+        kernel=name, nodes=("n",), fused=(), reads=tuple("abcdef"[: len(size.types)]), writes=tuple("wxyz"[: len(results)]),
         types=size.types, attrs=size.attrs, work=Work(), workspace=0, layer="", phase=Phase.FORWARD,
     )  # fmt: skip
     words = block(call, [PLACE * (i + 1) for i in range(len(size.types) + len(results) + 1)])
@@ -118,9 +119,10 @@ def counted(name: str, size: Size) -> tuple[Counter[str], dict[str, float]]:
     return loops.seen, dict(kernel.terms(size.types, size.attrs))
 
 
-def _images(op: str, x: Sequence[int], k: int, oc: int, stride: int, pad: int) -> Size:
+def _images(op: str, x: Sequence[int], k: int, oc: int, stride: int, pad: int, groups: int) -> Size:
     h, w = ((n + 2 * pad - k) // stride + 1 for n in x[1:3])
-    image, weight, y, attrs = f32(*x), f32(k, k, x[3], oc), f32(x[0], h, w, oc), {"stride": stride, "pad": pad}
+    image, weight, y = f32(*x), f32(k, k, x[3] // groups, oc), f32(x[0], h, w, oc)
+    attrs = {"stride": stride, "pad": pad, "groups": groups}
     return {
         "conv2d": Size(types=(image, weight), attrs=attrs),
         "conv2d_grad_input": Size(types=(y, weight), attrs={**attrs, "height": x[1], "width": x[2]}),
@@ -131,12 +133,15 @@ def _images(op: str, x: Sequence[int], k: int, oc: int, stride: int, pad: int) -
 LOOP_TERMS = ("panel", "tile", "block", "begun", "step", "slot", "vector", "row", "copied", "turned", "zeroed")
 MATMULS = [(1, 1, 1), (13, 33, 20), (100, 70, 513), (500, 9, 3), (97, 1030, 5), (0, 4, 2), (3, 5, 0)]
 IMAGES = [
-    ((31, 4, 4, 6), 3, 16, 1, 1),
-    ((3, 7, 6, 18), 3, 70, 1, 0),
-    ((2, 11, 10, 2), 5, 3, 3, 2),
-    ((0, 4, 4, 1), 3, 2, 1, 1),
-    ((3, 5, 6, 2), 3, 5, 1, 1),
-    ((2, 9, 9, 3), 4, 4, 2, 1),
+    ((31, 4, 4, 6), 3, 16, 1, 1, 1),
+    ((3, 7, 6, 18), 3, 70, 1, 0, 1),
+    ((2, 11, 10, 2), 5, 3, 3, 2, 1),
+    ((0, 4, 4, 1), 3, 2, 1, 1, 1),
+    ((3, 5, 6, 2), 3, 5, 1, 1, 1),
+    ((2, 9, 9, 3), 4, 4, 2, 1, 1),
+    ((31, 4, 4, 6), 3, 16, 1, 1, 2),
+    ((3, 7, 6, 20), 3, 140, 1, 0, 2),
+    ((0, 4, 4, 3), 3, 6, 1, 1, 3),
 ]
 
 
@@ -151,9 +156,9 @@ def test_matmul(m: int, n: int, k: int, ta: bool, tb: bool) -> None:
 CONVOLUTIONS = [(n, *i) for n in KERNELS if n.startswith("cpu.conv2d") for i in IMAGES if i[3] == 1 or not n.endswith("flip")]
 
 
-@pytest.mark.parametrize(("name", "x", "k", "oc", "stride", "pad"), CONVOLUTIONS)
-def test_convolution(name: str, x: tuple[int, ...], k: int, oc: int, stride: int, pad: int) -> None:
-    seen, terms = counted(name, _images(KERNELS[name].op, x, k, oc, stride, pad))
+@pytest.mark.parametrize(("name", "x", "k", "oc", "stride", "pad", "groups"), CONVOLUTIONS)
+def test_convolution(name: str, x: tuple[int, ...], k: int, oc: int, stride: int, pad: int, groups: int) -> None:
+    seen, terms = counted(name, _images(KERNELS[name].op, x, k, oc, stride, pad, groups))
     assert {t: seen[t] for t in LOOP_TERMS} == {t: terms.get(t, 0) for t in LOOP_TERMS}
     if name.endswith("col2im"):
         assert seen["stores"] == 4 * terms["quad"]
@@ -164,11 +169,11 @@ def test_convolution(name: str, x: tuple[int, ...], k: int, oc: int, stride: int
 @pytest.mark.parametrize(
     ("name", "term"), [("max_pool", "pixel"), ("avg_pool", "pixel"), ("max_pool_grad", "pixel"), ("avg_pool_grad", "gathered")]
 )
-@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 2), (2, 3)])
-def test_pooling_stores(name: str, term: str, window: int, stride: int) -> None:
+@pytest.mark.parametrize(("window", "stride", "pad"), [(2, 2, 0), (3, 2, 0), (2, 3, 0), (3, 2, 1), (2, 2, 1), (3, 4, 2)])
+def test_pooling_stores(name: str, term: str, window: int, stride: int, pad: int) -> None:
     x = f32(2, 7, 8, 20)
     types: tuple[TensorType, ...] = (x,)
-    attrs: dict[str, Any] = {"window": window, "stride": stride}
+    attrs: dict[str, Any] = {"window": window, "stride": stride, "pad": pad}
     if name.endswith("grad"):
         types = OPS[name.removesuffix("_grad")].infer(types, attrs)
         attrs |= {"height": 7, "width": 8}
@@ -178,6 +183,7 @@ def test_pooling_stores(name: str, term: str, window: int, stride: int) -> None:
         assert seen["zeroed"] == terms.get("zeroed", 0)
     else:
         assert seen["stores"] == terms[term]
+        assert seen["loads"] == (terms["tap"] if term == "pixel" else terms["held"])
 
 
 @pytest.mark.parametrize("name", ["add_bias", "softmax_cross_entropy"])
@@ -186,6 +192,46 @@ def test_rows(name: str) -> None:
     attrs = {} if name == "add_bias" else {"denominator": 5}
     seen, terms = counted(f"cpu.{name}", Size(types=(f32(5, 21), second), attrs=attrs))
     assert seen["stores"] == terms["vector"] * (1 if name == "add_bias" else 2)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 5), (900, 70), (3, 20_000)])
+def test_batch_norm(rows: int, columns: int) -> None:
+    x, c, attrs, chunks = f32(rows, columns), f32(columns), {"epsilon": 1e-3}, -(-columns // LANES)
+    seen, terms = counted("cpu.batch_norm", Size(types=(x, c, c), attrs=attrs))
+    assert seen["stores"] == terms["panel"] * 2 // 3 + terms["vector"] // 3
+    blocks = terms["panel"] // 3 // chunks
+    assert seen["loads"] == terms["vector"] + chunks * (2 * blocks + 4 * blocks + 2 * (blocks - 1))
+    assert terms["bytes"] == (3 + 1) * x.nbytes + 4 * c.nbytes  # read three times, written once
+    seen, terms = counted("cpu.batch_norm_grad", Size(types=(x, x, c, c, c), attrs=attrs))
+    assert seen["stores"] == terms["panel"] + chunks + terms["vector"] // 2
+    assert seen["loads"] == 2 * terms["vector"] + chunks * (blocks + 2 * (blocks - 1) + 2 + 5 * blocks)
+    seen, terms = counted("cpu.batch_norm_inference", Size(types=(x, c, c, c, c), attrs=attrs))
+    assert seen["stores"] == terms["vector"]
+    assert terms["bytes"] == (1 + 1) * x.nbytes + 4 * c.nbytes
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_normalization_across_channels(size: int) -> None:
+    x, attrs = f32(3, 2, 21), {"size": size, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
+    seen, terms = counted("cpu.lrn", Size(types=(x,), attrs=attrs))
+    assert seen["stores"] == 2 * terms["vector"]
+    assert seen["loads"] == terms["tap"] + terms["vector"]
+    seen, terms = counted("cpu.lrn_grad", Size(types=(x, x, x), attrs=attrs))
+    assert seen["stores"] == 3 * terms["vector"]
+    assert seen["loads"] == terms["tap"] + 5 * terms["vector"]
+
+
+def test_rows_side_by_side() -> None:
+    seen, terms = counted("cpu.concat", Size(types=(f32(2, 3, 5), f32(2, 3, 40)), attrs={}))
+    assert (seen["row"], seen["copied"]) == (terms["row"], terms["copied"]) == (12, 6 * (-(-5 // LANES) - (-40 // LANES)))
+    seen, terms = counted("cpu.slice_last", Size(types=(f32(2, 3, 45),), attrs={"first": 3, "count": 40}))
+    assert (seen["row"], seen["copied"]) == (terms["row"], terms["copied"]) == (6, 6 * -(-40 // LANES))
+
+
+@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 0, 1), (0, 1, 2)])
+def test_axes_in_another_order(axes: tuple[int, ...]) -> None:
+    seen, terms = counted("cpu.transpose", Size(types=(f32(3, 20, 33),), attrs={"axes": axes}))
+    assert all(seen[t] == terms.get(t, 0) for t in ("row", "copied", "turned"))
 
 
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=lambda r: r.name)
