@@ -9,22 +9,29 @@ from functools import cached_property
 from graph.errors import GraphError, InvalidPlan
 from graph.ir import Graph
 from graph.optimizer import Sgd
-from graph.parallel.plan import Plan
+from graph.parallel.plan import Plan, Role
 from graph.parallel.strategies import STRATEGIES
-from hw.catalogue import HOST, host_system
-from hw.catalogue import system as catalogue_system
+from graph.passes.join_layers import join_layers
+from hw.catalogue import host_system
 from hw.cost import cost_model
 from hw.errors import DoesNotFit
+from hw.input_stage import InputStage
 from hw.kernels.record import Platform
 from hw.lower import lower
 from hw.lowered import Lowered
 from hw.model import PAGE, Overheads, PlacedModel
+from hw.place import role_device
 from hw.profile import Profile
+from hw.stack import Stack
 from hw.system import System
 from trainscape import host_profile
-from trainscape.cross_check import devices
+from trainscape.fit import advice
 from trainscape.scenario import Scenario
+from trainscape.strategies import SPREAD, options
+from trainscape.systems import HOST, catalogue_system, nodes_used
 from trainscape.zoo_graph import model_graph
+
+PREFETCH = 2  # batches made ready ahead, where a scenario with an input stage does not say
 
 
 class Built:
@@ -34,23 +41,41 @@ class Built:
     ----------
     scenario : what was asked for.
     profile : of this host; by default the one that `trainscape calibrate` wrote, read when system is ``host``.
+    system : devices and links; by default those that the scenario names.
+    stack : the software stack whose time and memory are added (`hw.stack`); None: kernels and links alone.
+    advise : when it cannot be, look for the nearest that can, and say so.
+    joined : layers are joined until their parameters hold so many bytes (`graph.passes.join_layers`): fewer actions to play.
+        0: they are not.
+    like : another with the same model, parallel and run section, and a system of the same platforms: its plan and lowering are
+        taken.
 
     Raises
     ------
     DoesNotFit : the model, plan or system cannot be: more ranks than devices, a depth that the image does not allow.
     """
 
-    def __init__(self, scenario: Scenario, *, profile: Profile | None = None) -> None:
-        self.scenario = scenario
-        self._profile = profile
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        profile: Profile | None = None,
+        system: System | None = None,
+        stack: Stack | None = None,
+        advise: bool = True,
+        joined: int = 0,
+        like: "Built | None" = None,
+    ) -> None:
+        self.scenario, self.advise, self.stack = scenario, advise, stack
+        self._profile, self._system, self._joined, self._like = profile, system, joined, like
 
     @cached_property
     def model_graph(self) -> Graph:
         """Forward and loss of one micro-batch of one rank, before a strategy cuts it."""
         try:
-            return model_graph(self.scenario.model, batch=self.scenario.micro_batch, seed=self.scenario.seed)
+            graph = model_graph(self.scenario.model, batch=self.scenario.micro_batch, seed=self.scenario.seed)
         except GraphError as e:
             raise DoesNotFit(str(e)) from e
+        return join_layers(graph, self._joined) if self._joined else graph
 
     @property
     def optimizer(self) -> Sgd:
@@ -61,27 +86,27 @@ class Built:
     @property
     def strategy_options(self) -> dict[str, int | str]:
         """Options of the strategy, plain, as a job carries them."""
-        p = self.scenario.parallel
-        return {
-            "ranks": p.ranks,
-            "steps": self.scenario.run.steps,
-            "bucket_bytes": p.bucket,
-            "micro_batches": p.micro_batches,
-            "collective": p.collective,
-        }
+        found = {**options(self.scenario.parallel), "steps": self.scenario.run.steps}
+        if self.scenario.parallel.strategy in SPREAD and (nodes := nodes_used(self.scenario)) > 1:
+            found["nodes"] = nodes
+        return found
 
     @cached_property
     def plan(self) -> Plan:
         """Who computes, sends and waits."""
+        if self._like is not None:
+            return self._like.plan
         try:
             return STRATEGIES[self.scenario.parallel.strategy].build(self.model_graph, self.optimizer, **self.strategy_options)
         except InvalidPlan as e:
-            raise DoesNotFit(str(e)) from e
+            raise DoesNotFit(f"{e}{advice(self.scenario) if self.advise else ''}") from e
 
     @cached_property
     def lowered(self) -> Mapping[str, Lowered]:
-        """Role -> kernel calls and arena."""
-        return {r.name: lower(self.plan, r.name, self.platform) for r in self.plan.roles}
+        """Role -> kernel calls and arena, for the platform of what its ranks stand on."""
+        if self._like is not None:
+            return self._like.lowered
+        return {r.name: lower(self.plan, r.name, self.platform_of(r)) for r in self.plan.roles}
 
     @property
     def is_host(self) -> bool:
@@ -90,8 +115,12 @@ class Built:
 
     @property
     def platform(self) -> Platform:
-        """Whose kernels."""
+        """Whose kernels, on the system's devices."""
         return Platform.CPU if self.is_host else self.system.device.platform
+
+    def platform_of(self, role: Role) -> Platform:
+        """Whose kernels a role runs: those of the devices, or of the hosts around them."""
+        return Platform.CPU if self.is_host else role_device(self.system, role).platform
 
     @cached_property
     def profile(self) -> Profile | None:
@@ -100,10 +129,31 @@ class Built:
 
     @cached_property
     def system(self) -> System:
-        """Devices and links."""
+        """Devices and links. Of this computer as many cores as there are ranks, or all: then ranks take turns."""
+        if self._system is not None:
+            return self._system
         if self.profile is None:
-            return catalogue_system(self.scenario.system.name)
-        return host_system(self.profile, devices(self.scenario))
+            return catalogue_system(self.scenario.system)
+        return host_system(self.profile, self.scenario.system.devices or min(len(self.plan.ranks), self.profile.cores))
+
+    @property
+    def input_stage(self) -> InputStage:
+        """How batches come; at hand, unless the scenario says what storage or decoding they come from."""
+        data = self.scenario.data
+        if data.storage is None and data.decode is None:
+            return InputStage()
+        image = self.scenario.model.input
+        host = self.system.host
+        decode = data.decode or 0.0
+        if self.stack is not None and self.stack.decode_seconds is not None and decode:
+            decode = self.stack.decode_seconds
+        return InputStage(
+            storage_bytes_per_second=data.storage,
+            sample_nbytes=data.sample or image[0] * image[1] * image[2],
+            decode_seconds=decode,
+            cores=host.cores if host else 1,
+            depth=data.prefetch or PREFETCH,
+        )
 
     @cached_property
     def placed(self) -> PlacedModel:
@@ -115,7 +165,10 @@ class Built:
             system=self.system,
             plan=self.plan,
             lowered=self.lowered,
-            cost=cost_model(self.system.device, profile),
+            cost=lambda device: cost_model(device, profile),
             overheads=overheads,
             memory_beyond_arena=beyond,
+            input_stage=self.input_stage,
+            oversubscribed=self.is_host,
+            stack=self.stack,
         )

@@ -19,6 +19,7 @@ _COMMANDS = {
     "check": "Check scenario files; report every mistake.",
     "plan": "Show who computes, sends and waits, in which order.",
     "predict": "Predict time, memory and traffic of a step.",
+    "compare": "Rank parallel strategies by time, traffic, cost.",
     "train": "Train for real, with real worker processes.",
     "validate": "Predict and measure; compare action by action.",
     "demo": "A tour: train, predict, compare, in one command.",

@@ -10,6 +10,8 @@ from trainscape.errors import MistakeKind
 from trainscape.expect import bound
 from trainscape.result_keys import LISTS
 from trainscape.scenario import DIGITS, IMAGES, DataName, Expectation, Scenario
+from trainscape.strategies import OPTION_KEYS, OPTIONS, allowed, short
+from trainscape.systems import HOST, catalogue_system, devices
 from trainscape.yaml_reader import Loc
 
 
@@ -47,7 +49,7 @@ def cross_check(scenario: Scenario, data_folder: Path | None = None, doubtful: C
     warnings = list(_warnings(scenario))
     if data_folder is not None and can_tell(_DATA) and not data_folder.is_dir():
         message = f"there is no folder {data_folder}"
-        if scenario.system.name == "host":
+        if scenario.system.name == HOST:
             found.append(Finding(path=("run", "data", "folder"), message=message))
         else:  # a prediction for another place needs no data here
             warnings.append(f"run.data.folder: {message}")
@@ -64,37 +66,66 @@ def _model(s: Scenario) -> Iterator[Finding]:
         yield Finding(path=("model",), message=str(e))
 
 
+def _options(s: Scenario) -> Iterator[Finding]:
+    """An option of another strategy would be read by nobody."""
+    mine = allowed(s.parallel.strategy)
+    for key in OPTION_KEYS:
+        if key in s.parallel.model_fields_set and key not in mine and getattr(s.parallel, key) is not None:
+            others = " or ".join(short(name) for name, keys in OPTIONS.items() if key in keys)
+            message = (
+                f"{key} means nothing for strategy {short(s.parallel.strategy)}, which takes {', '.join(mine)}; "
+                f"remove it, or write strategy: {others}"
+            )
+            yield Finding(path=("parallel", key), message=message)
+
+
 def _batch(s: Scenario) -> Iterator[Finding]:
-    parts, batch = s.parallel.ranks * s.parallel.micro_batches, s.model.batch
-    if batch % parts:
-        below, above = batch // parts * parts, -(-batch // parts) * parts
-        near = below if below and batch - below <= above - batch else above
-        micro = f" x {s.parallel.micro_batches} micro-batches" if s.parallel.micro_batches > 1 else ""
-        message = f"a batch of {batch} does not divide over {s.parallel.ranks} ranks{micro}; the nearest that does is {near}"
+    p, batch = s.parallel, s.model.batch
+    if batch % p.parts:
+        near = nearest_batch(batch, p.parts)
+        micro = f"{p.micro_batches} micro-batches"
+        over = micro if p.parts < p.ranks else f"{p.ranks} ranks{f' x {micro}' if p.micro_batches > 1 else ''}"
+        message = f"a batch of {batch} does not divide over {over}; the nearest that does is {near}"
         yield Finding(path=("model", "batch"), message=message, kind=MistakeKind.INFEASIBLE)
 
 
-def devices(s: Scenario) -> int:
-    """Devices that the scenario's system offers; on the host without a number, one a rank."""
-    if s.system.name == "host":
-        return s.system.devices or s.parallel.ranks
-    from hw.catalogue import system
+def nearest_batch(batch: int, parts: int) -> int:
+    """The nearest batch that can be cut into so many parts, the smaller of two."""
+    below, above = batch // parts * parts, -(-batch // parts) * parts
+    return below if below and batch - below <= above - batch else above
 
-    return s.system.devices or len(system(s.system.name).places)
+
+def _system(s: Scenario) -> Iterator[Finding]:
+    y = s.system
+    if y.name == HOST:
+        for key in ("nodes", "network"):
+            if getattr(y, key) is not None:
+                yield Finding(path=("system", key), message="this computer is one node; remove it, or name a catalogue system")
+        return
+    if y.network is not None and (y.nodes or 1) == 1:
+        yield Finding(path=("system", "network"), message="a network joins several nodes; write nodes: 2, or remove it")
+        return
+    try:
+        catalogue_system(y)
+    except HwError as e:
+        yield Finding(path=("system", "nodes"), message=str(e), kind=MistakeKind.INFEASIBLE)
 
 
 def _devices(s: Scenario) -> Iterator[Finding]:
-    have = devices(s)
-    if s.system.name != "host":
-        from hw.catalogue import system
-
-        most = len(system(s.system.name).places)
+    try:
+        have = devices(s)
+    except HwError:  # `_system` says so
+        return
+    where = s.system.name if (s.system.nodes or 1) == 1 else f"{s.system.nodes} x {s.system.name}"
+    if s.system.name != HOST:
+        whole = catalogue_system(s.system)
+        most = whole.count * whole.nodes
         if have > most:
-            message = f"{have} devices, but system {s.system.name!r} has {most}"
+            message = f"{have} devices, but system {where!r} has {most}"
             yield Finding(path=("system", "devices"), message=message, kind=MistakeKind.INFEASIBLE)
             return
     if s.parallel.ranks > have:
-        message = f"{s.parallel.ranks} ranks need as many devices, but system {s.system.name!r} offers {have}; use at most {have}"
+        message = f"{s.parallel.ranks} ranks need as many devices, but system {where!r} offers {have}; use at most {have}"
         yield Finding(path=("parallel", "ranks"), message=message, kind=MistakeKind.INFEASIBLE)
 
 
@@ -104,8 +135,8 @@ def _data(s: Scenario) -> Iterator[Finding]:
         if s.data.folder is not None:
             yield Finding(path=("run", "data", "folder"), message="synthetic samples come from no folder; remove it")
         return
-    if image != IMAGES[name]:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (image, IMAGES[name]))
+    if image != IMAGES[name.value]:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (image, IMAGES[name.value]))
         message = f"the model takes {ours} images, but those of {name} are {theirs}; write input: {name}"
         yield Finding(path=("model", "input"), message=message)
     if s.model.classes != 10:
@@ -142,11 +173,28 @@ def _expectation(key: str, e: Expectation) -> Iterator[Finding]:
             yield Finding(path=("expect", key, name), message=str(why))
 
 
+def _input(s: Scenario) -> Iterator[Finding]:
+    """The input stage: it belongs to a system that is predicted, and its keys to one another."""
+    data = s.run.data
+    given = [k for k in ("storage", "sample", "decode", "prefetch") if data is not None and getattr(data, k) is not None]
+    if given and s.system.name == HOST:
+        message = "on this computer the input stage is the real one; remove it, or name a catalogue system"
+        yield Finding(path=("run", "data", given[0]), message=message)
+    elif "sample" in given and "storage" not in given:
+        yield Finding(path=("run", "data", "sample"), message="says what storage has to deliver; add storage, e.g. 500 MB/s")
+    elif given == ["prefetch"]:
+        message = "nothing has to be made ready ahead; add storage, e.g. 500 MB/s, or decode, e.g. 10 ms"
+        yield Finding(path=("run", "data", "prefetch"), message=message)
+
+
 _DATA: tuple[Loc, ...] = (("model", "input"), ("model", "classes"), ("run", "data"), ("run", "held_out"))
 _RULES: dict[Callable[[Scenario], Iterator[Finding]], tuple[Loc, ...]] = {
     _model: (("model",), ("seed",)),
-    _batch: (("model", "batch"), ("parallel", "ranks"), ("parallel", "micro_batches")),
+    _options: (("parallel", "strategy"),),
+    _batch: (("model", "batch"), *(("parallel", key) for key in ("strategy", "ranks", "micro_batches"))),
+    _system: (("system",),),
     _devices: (("system",), ("parallel", "ranks")),
+    _input: (("run", "data"), ("system", "name")),
     _data: _DATA,
     _expect: (),  # a doubtful expectation is not there any more
 }
@@ -155,5 +203,5 @@ _RULES: dict[Callable[[Scenario], Iterator[Finding]], tuple[Loc, ...]] = {
 
 def _warnings(s: Scenario) -> Iterator[str]:
     cores = free_cores()
-    if s.system.name == "host" and s.parallel.ranks > cores:
+    if s.system.name == HOST and s.parallel.ranks > cores:
         yield f"{s.parallel.ranks} ranks on {cores} free cores: timings will mean little"

@@ -1,4 +1,5 @@
-"""`demo`: the whole idea in one command. Train a real net for real, with 1 and with 2 workers, and hold predictions against it.
+"""`demo`: the whole idea in one command. Train a real net for real, with 1 and with 2 workers, and hold predictions against it;
+then compare strategies for greater nets on eight GPUs that are not here.
 
 The net is a LeNet sized to the 8x8 digits of the UCI repository: two 3x3 convolutions (6 and 16 channels), each with a 2x2
 pooling, then 120, 84 and 10 units. It is not the LeNet-5 of 28x28 images, which would not survive 8x8 pixels.
@@ -10,10 +11,12 @@ from typing import Any
 
 from graph.record import record
 from hw.errors import DoesNotFit
+from trainscape.demo_compare import compare_strategies
 from trainscape.host_profile import Status, state
 from trainscape.load import Loaded, load_text
 from trainscape.output import Output
 from trainscape.progress import progress
+from trainscape.report.comparison_folder import write_pictures
 from trainscape.report.json_document import result
 from trainscape.report.publication import publish
 from trainscape.report.run import Run
@@ -79,8 +82,12 @@ def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = 
         if "measured" in run.document:
             output.show(comparison_table(run.document, run.title))
             output.show(f"{_verdict(run)}, accuracy {share(run.document['accuracy'])} on samples set aside\n")
-    publish(folder, f"LeNet on digits, batch {here[0].scenario.model.batch}", document, runs, notes=[NOTE])
-    output.show(f"{folder.path}/: report.md, step.png, result.json, and trace.json.gz for https://ui.perfetto.dev")
+    comparison = compare_strategies(output)
+    document["comparison"] = comparison.documents()
+    write_pictures(folder, document["comparison"], "Strategies for AlexNet and ResNet-50 on 8 GPUs (predicted)")
+    title = f"LeNet on digits, batch {here[0].scenario.model.batch}"
+    publish(folder, title, document, runs, notes=[NOTE], appendix=comparison.page())
+    output.show(f"{folder.path}/: report.md, step.png, compare.png, result.json, and trace.json.gz for https://ui.perfetto.dev")
     return document
 
 

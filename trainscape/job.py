@@ -1,11 +1,13 @@
 """From a scenario to a job: what worker processes are told; and running it within the scenario's time."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from graph.parallel.plan import Plan
 from graph.text import to_text
 from runtime.dist.launch import run
 from runtime.errors import Interrupted
@@ -41,6 +43,12 @@ def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **opti
         lowered_hash=lowered_hash(built.lowered),
         **options,
     )
+
+
+def workers(plan: Plan) -> str:
+    """Who plays, in words: ``"2 workers and 1 server"``."""
+    count = Counter(rank.role.partition(".")[0] for rank in plan.ranks)
+    return " and ".join(f"{n} {name}{'s' if n > 1 else ''}" for name, n in count.items())
 
 
 def run_in_time(job: Job, timeout: float, instruments: Sequence[object]) -> RunResult:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from graph.errors import nearest
 from graph.record import record
 from trainscape.cross_check import Findings, cross_check
-from trainscape.errors import Mistake, ScenarioError
-from trainscape.overrides import apply
+from trainscape.errors import Mistake, MistakeKind, ScenarioError
+from trainscape.overrides import apply, drop_foreign_options
 from trainscape.places import Places
 from trainscape.scenario import Scenario
 from trainscape.yaml_reader import MAX_BYTES, Document, Loc, Position, read_bytes, read_text
@@ -46,7 +46,7 @@ def _data_folder(file: str, scenario: Scenario) -> Path | None:
     return None if folder is None else Path(file).parent / Path(folder).expanduser()
 
 
-def load(file: str, overrides: Sequence[str] = (), seed: int | None = None) -> Loaded:
+def load(file: str, overrides: Sequence[str] = (), seed: int | None = None, *, tolerant: bool = False) -> Loaded:
     """Read, override and check a scenario file.
 
     Parameters
@@ -54,6 +54,7 @@ def load(file: str, overrides: Sequence[str] = (), seed: int | None = None) -> L
     file : path of the file.
     overrides : each ``"key.of.a.setting=value"``, the value in YAML.
     seed : replaces the scenario's seed.
+    tolerant : a scenario that is right, but that no system can do, is no mistake.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def load(file: str, overrides: Sequence[str] = (), seed: int | None = None) -> L
             raw = f.read(MAX_BYTES + 1)  # enough to see that there is too much, also of a device that never ends
     except OSError as e:
         raise ScenarioError([Mistake(place=file, path="", message=f"cannot be read: {e.strerror or e}")]) from None
-    return check(read_bytes(raw, file), overrides, seed)
+    return check(read_bytes(raw, file), overrides, seed, tolerant=tolerant)
 
 
 def load_text(text: str, file: str = "scenario", overrides: Sequence[str] = (), seed: int | None = None) -> Loaded:
@@ -72,7 +73,7 @@ def load_text(text: str, file: str = "scenario", overrides: Sequence[str] = (), 
     return check(read_text(text, file), overrides, seed)
 
 
-def check(doc: Document, overrides: Sequence[str] = (), seed: int | None = None) -> Loaded:
+def check(doc: Document, overrides: Sequence[str] = (), seed: int | None = None, *, tolerant: bool = False) -> Loaded:
     """Apply overrides to a document and check it; see `load`."""
     if not isinstance(doc.data, dict):
         if not doc.mistakes:
@@ -82,6 +83,7 @@ def check(doc: Document, overrides: Sequence[str] = (), seed: int | None = None)
     places, mistakes = Places(doc), list(doc.mistakes)
     for text in overrides:
         mistakes += apply(doc, places, text)
+    dropped = drop_foreign_options(doc.data, places)
     if seed is not None:
         doc.data["seed"] = seed
         places.overrides[("seed",)] = "--seed"
@@ -93,10 +95,11 @@ def check(doc: Document, overrides: Sequence[str] = (), seed: int | None = None)
         errors = e.errors()
         mistakes += [_explain(places, error) for error in errors]
         found = _cross_check_rest(doc, errors)
-    mistakes += [places.mistake(f.path, f.message, kind=f.kind) for f in found.findings]
+    tolerated = (MistakeKind.INFEASIBLE,) if tolerant else ()
+    mistakes += [places.mistake(f.path, f.message, kind=f.kind) for f in found.findings if f.kind not in tolerated]
     if mistakes or scenario is None:
         raise ScenarioError(_in_order(mistakes))
-    return Loaded(file=doc.file, scenario=scenario, warnings=found.warnings)
+    return Loaded(file=doc.file, scenario=scenario, warnings=(*dropped, *found.warnings))
 
 
 def _cross_check_rest(doc: Document, errors: Iterable[Mapping[str, Any]]) -> Findings:

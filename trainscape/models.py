@@ -10,14 +10,44 @@ from trainscape.zoo_graph import model_graph
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Name, summary and own depth of every model."""
+    """Name, summary and own depth of every model, the images and classes it was published for, and its counts on those."""
+    from graph.summary import summary
     from graph.zoo import MODELS
 
-    return [{"name": m.name, "summary": m.summary, "depth": m.depth} for m in MODELS.values()]
+    found = []
+    for m in MODELS.values():
+        counts = summary(m.build(1, image=m.image, classes=m.classes))
+        found.append(
+            {
+                "name": m.name,
+                "summary": m.summary,
+                "depth": m.depth,
+                "image": list(m.image),
+                "classes": m.classes,
+                "parameters": counts["parameters"],
+                "forward_macs_per_sample": counts["forward_macs_per_sample"],
+            }
+        )
+    return found
+
+
+def model_rows(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str, str, str]]:
+    """Models as (name, image, classes, parameters, multiply-adds, summary) for a table."""
+    return [
+        (
+            m["name"],
+            "x".join(map(str, m["image"])),
+            f"{m['classes']:,}",
+            f"{m['parameters']:,}",
+            f"{m['forward_macs_per_sample']:,}",
+            m["summary"],
+        )
+        for m in models
+    ]
 
 
 def show_model(name: str, overrides: Sequence[str] = (), seed: int | None = None) -> dict[str, Any]:
-    """Numbers of a model.
+    """Numbers of a model, on the images and with the classes it was published for unless overrides say otherwise.
 
     Parameters
     ----------
@@ -36,9 +66,11 @@ def show_model(name: str, overrides: Sequence[str] = (), seed: int | None = None
     from graph.summary import summary
     from graph.zoo import MODELS
 
-    depth = MODELS[name].depth
+    own = MODELS[name]
+    image, classes, depth = list(own.image), own.classes, own.depth
     settings = [t if t.startswith("model.") or not is_assignment(t) else f"model.{t}" for t in overrides]
-    first = f"name: {name}\nmodel: {{name: {name}, depth: {depth}, input: mnist, batch: 1}}\nrun: {{data: synthetic}}\n"
+    model_part = f"{{name: {name}, depth: {depth}, input: {image}, classes: {classes}, batch: 1}}"
+    first = f"name: {name}\nmodel: {model_part}\nrun: {{data: synthetic}}\n"
     model: ModelPart = load_text(first, f"model {name}", settings, seed).scenario.model
     graph = model_graph(model, batch=1, seed=seed or 0)
     return {"model": name, "settings": model.model_dump(mode="json"), **summary(graph)}

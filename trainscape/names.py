@@ -10,7 +10,7 @@ def known(what: str) -> tuple[str, ...]:
 
     Parameters
     ----------
-    what : ``"model"``, ``"system"``, ``"strategy"`` or ``"collective"``.
+    what : ``"model"``, ``"system"``, ``"network"``, ``"strategy"`` or ``"collective"``.
     """
     if what == "model":
         from graph.zoo import MODELS
@@ -20,10 +20,14 @@ def known(what: str) -> tuple[str, ...]:
         from hw.catalogue import HOST, names
 
         return HOST, *names("system")
+    if what == "network":
+        from hw.catalogue import link, names
+
+        return tuple(n for n in names("link") if link(n).kind == "network")
     if what == "strategy":
         from graph.parallel.strategies import STRATEGIES
 
-        return tuple(name.removesuffix("_parallel") for name, s in STRATEGIES.items() if s.trains)
+        return tuple(name.removesuffix("_parallel") for name, s in STRATEGIES.items() if s.is_asked_for)
     from graph.parallel.collectives import COLLECTIVES
 
     return tuple(COLLECTIVES)

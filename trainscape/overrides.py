@@ -3,7 +3,9 @@
 from typing import Any
 
 from trainscape.errors import Mistake
+from trainscape.names import strategy
 from trainscape.places import Places
+from trainscape.strategies import OPTION_KEYS, allowed, short
 from trainscape.yaml_reader import Document, Loc, read_text
 
 
@@ -41,6 +43,26 @@ def apply(doc: Document, places: Places, text: str) -> list[Mistake]:
             return [Mistake(place=origin, path=key, message=f"{where} is {inside!r}, which has no keys")]
         holder = inside
     return _put(holder, path, value.data, places, origin, key)
+
+
+def drop_foreign_options(data: Any, places: Places) -> tuple[str, ...]:
+    """When an override has changed the strategy, leave out what the file says of another one's options.
+
+    Returns
+    -------
+    What was left out, as warnings. An option that was itself set by an override stays, and is refused later.
+    """
+    parallel = data.get("parallel") if isinstance(data, dict) else None
+    if ("parallel", "strategy") not in places.overrides or not isinstance(parallel, dict):
+        return ()
+    try:
+        mine = allowed(strategy(str(parallel["strategy"])))
+    except ValueError:  # no such strategy: that is said later
+        return ()
+    foreign = [k for k in OPTION_KEYS if k in parallel and k not in mine and ("parallel", k) not in places.overrides]
+    for key in foreign:
+        del parallel[key]
+    return tuple(f"parallel.{k} means nothing for strategy {short(parallel['strategy'])} and is left out" for k in foreign)
 
 
 def _put(holder: Any, path: Loc, value: Any, places: Places, origin: str, key: str) -> list[Mistake]:

@@ -3,9 +3,8 @@
 from typing import Any
 
 from graph.parallel.check import check
-from hw.errors import DoesNotFit
-from hw.units import Quantity, format
 from trainscape.build import Built
+from trainscape.fit import require
 
 MOST_RANKS = 64  # whose every letter is played; a larger plan has the same programs, and the proof would take minutes
 STEPS = 2
@@ -25,19 +24,11 @@ def prove(built: Built) -> dict[str, Any]:
     DoesNotFit : a rank needs more memory than its device has; the message says how much, and what would fit.
     """
     played = check(built.plan.shortened(STEPS)) if len(built.plan.ranks) <= MOST_RANKS else None
-    nbytes = max(low.layout.nbytes for low in built.lowered.values())
     if not built.is_host:
-        have = built.system.device.memory_nbytes
-        if nbytes > have:
-            need, there = (format(n, Quantity.BYTES, digits=3) for n in (nbytes, have))
-            halves = built.scenario.parallel.micro_batches * 2 ** (nbytes // have).bit_length()
-            raise DoesNotFit(
-                f"a rank needs {need}, but {built.system.device.name} has {there}; "
-                f"try parallel.micro_batches: {halves}, or a smaller batch"
-            )
+        require(built)
     return {
         "steps": STEPS,
         "actions": played.actions if played else None,
         "transfers": sum(played.transfers.values()) if played else None,
-        "arena_bytes": nbytes,
+        "arena_bytes": max(low.layout.nbytes for low in built.lowered.values()),
     }

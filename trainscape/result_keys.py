@@ -1,11 +1,24 @@
 """The keys of result documents that an expectation may name. SI units stand in the names."""
 
 _TIMES = ("step_s", "compute_s", "comm_s", "exposed_comm_s")
-_PREDICTED = (*_TIMES, "step_interval_s", "samples_per_s", "bytes_sent_total", "memory_peak_bytes", "flop_total")
+_USED = ("mfu", "energy_j", "epoch_s", "kwh_per_epoch", "usd_per_epoch")
+_PREDICTED = (
+    *_TIMES,
+    "waiting_s",
+    "input_wait_s",
+    "step_interval_s",
+    "samples_per_s",
+    "bytes_sent_total",
+    "memory_peak_bytes",
+    "flop_total",
+    *_USED,
+)
 _MEASURED = ("step_s", "step_p10_s", "step_p90_s", "samples_per_s", "bytes_sent_total", "memory_peak_bytes", "accuracy", "loss")
 _ERRORS = ("step", "forward", "backward", "update", "allreduce")
 
-KINDS = ("forward", "backward", "update", "allreduce", "input", "waiting")
+KINDS = (
+    "forward", "backward", "accumulate", "update", "allreduce", "reduce", "gather", "scatter", "push", "pull", "input", "waiting",
+)  # fmt: skip
 """Kinds of actions that a step's time is split into."""
 
 KEYS: frozenset[str] = frozenset(

@@ -27,21 +27,26 @@ def require_host(built: "Built") -> None:
         )
 
 
-def place(scenario: Any) -> str:
+def place(built: "Built") -> str:
     """Where and how a scenario runs, in words."""
-    ranks = scenario.parallel.ranks
-    if scenario.system.name == "host":
-        return f"{ranks} worker{'s' if ranks > 1 else ''} on this computer"
+    scenario, ranks = built.scenario, built.scenario.parallel.ranks
+    if built.is_host:
+        from trainscape.job import workers
+
+        return f"{workers(built.plan)} on this computer"
     return f"{ranks} GPU{'s' if ranks > 1 else ''} of {scenario.system.name}"
 
 
 def prediction_run(prediction: "Prediction") -> Run:
     """A prediction as a result."""
+    from trainscape.footprint import footprint
+
+    used = footprint(prediction).document()
     document = {
         "model": model_numbers(prediction.built),
-        "predicted": {**prediction.numbers(), "exposed_s": exposure(prediction.timeline)},
+        "predicted": {**prediction.numbers(), **used, "exposed_s": exposure(prediction.timeline)},
     }
-    return Run(title=place(prediction.built.scenario), document=document, timelines={"predicted": prediction.timeline})
+    return Run(title=place(prediction.built), document=document, timelines={"predicted": prediction.timeline})
 
 
 def model_numbers(built: "Built") -> dict[str, Any]:
@@ -66,7 +71,7 @@ def validation_run(validation: "Validation") -> Run:
         for c in actions
     ]
     timelines = {"predicted": validation.predicted_timeline, "measured": validation.measured_timeline}
-    return Run(title=place(validation.prediction.built.scenario), document=document, timelines=timelines)
+    return Run(title=place(validation.prediction.built), document=document, timelines=timelines)
 
 
 def with_expectations(loaded: "Loaded", document: Mapping[str, Any], options: "Options") -> dict[str, Any]:
@@ -91,6 +96,10 @@ def enforce(document: Mapping[str, Any]) -> None:
             bounds = " and ".join(f"{word} {o[k]:.6g}" for k, word in sides if o[k] is not None)
             got = "no number" if o["got"] is None else f"{o['got']:.6g}"
             wrong.append(f"{o['key']} is {got}, expected {bounds} ({o['source']})")
+    for w in document.get("wires") or ():
+        if w["predicted_bytes"] != w["measured_bytes"]:
+            sent = f"{w['from']} sent {w['measured_bytes']:,} bytes a step to {w['to']}"
+            wrong.append(f"{sent}, predicted {w['predicted_bytes']:,}")
     verdict = document.get("verdict")
     if verdict == "outside":
         wrong.insert(0, f"the step's error is {share(document['error']['step'])}, tolerance {share(document['tolerance'])}")

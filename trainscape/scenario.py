@@ -10,13 +10,23 @@ from hashlib import sha256
 from json import dumps
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from graph.errors import nearest
 from hw.errors import HwError
 from hw.units import Quantity, format, parse
 from trainscape.names import one_of, strategy
 from trainscape.result_keys import KEYS, without_index
+from trainscape.strategies import OPTION_KEYS, allowed, parts
 
 
 def _quantity(kind: Quantity, unit: str) -> Callable[[Any], Any]:
@@ -54,6 +64,12 @@ Bytes = Annotated[
 Seconds = Annotated[
     float, BeforeValidator(_quantity(Quantity.SECONDS, "s")), _text(Quantity.SECONDS), _schema("a time, with a unit", "60 s")
 ]
+Rate = Annotated[
+    float,
+    BeforeValidator(_quantity(Quantity.BYTES_PER_SECOND, "MB/s")),
+    _text(Quantity.BYTES_PER_SECOND),
+    _schema("bytes per second, with a unit", "500 MB/s"),
+]
 Fraction = Annotated[
     float,
     BeforeValidator(_fraction),
@@ -65,6 +81,7 @@ Fraction = Annotated[
 ModelName = Annotated[str, AfterValidator(one_of("model", "trainscape model list"))]
 SystemName = Annotated[str, AfterValidator(one_of("system", "trainscape hw list"))]
 StrategyName = Annotated[str, AfterValidator(strategy)]
+NetworkName = Annotated[str, AfterValidator(one_of("network", "trainscape hw list"))]
 CollectiveName = Annotated[str, AfterValidator(one_of("collective", ""))]
 
 
@@ -81,6 +98,28 @@ class Precision(StrEnum):
     F32 = "f32"
 
 
+class Servers(StrEnum):
+    """Where the servers of a parameter server are."""
+
+    DEVICES = "devices"
+    HOST = "host"
+
+
+class Scheme(StrEnum):
+    """How a hybrid's fully connected layers come by the samples of all ranks (Krizhevsky 2014, section 4)."""
+
+    WHOLE = "whole"
+    TURNS = "turns"
+    PARTS = "parts"
+
+
+class FcUpdate(StrEnum):
+    """How often a hybrid renews its fully connected layers."""
+
+    STEP = "step"
+    ROUND = "round"
+
+
 class DataName(StrEnum):
     """Where samples come from."""
 
@@ -90,11 +129,21 @@ class DataName(StrEnum):
     SYNTHETIC = "synthetic"
 
 
-IMAGES: Mapping[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
-"""Height, width, channels of the data sets' images."""
+IMAGES: Mapping[str, tuple[int, int, int]] = {
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "imagenet": (224, 224, 3),
+}
+"""Height, width, channels of the images that an input may be named for."""
 
 DIGITS = 1797
 """Samples of the digits that come with the package."""
+
+DIGIT_CLASSES = 10
+
+SAMPLES: Mapping[str, int] = {"mnist": 60_000, "cifar10": 50_000, "imagenet": 1_281_167}
+"""Samples to train on: of MNIST (LeCun et al. 1998), CIFAR-10 (Krizhevsky 2009), ILSVRC 2012 (Russakovsky et al., IJCV 2015)."""
 
 
 def _image(value: Any) -> Any:
@@ -148,11 +197,28 @@ class ModelPart(Part):
     name: ModelName = Field(description="model of the zoo, e.g. lenet; see trainscape model list")
     batch: int = Field(default=64, ge=1, le=1_048_576, description="samples in a step, over all ranks and micro-batches")
     width: float = Field(default=1.0, gt=0, le=64, description="factor on the channels and units of the hidden layers")
-    depth: int = Field(default=2, ge=0, le=64, description="convolution blocks (lenet), hidden layers (mlp)")
+    depth: int | None = Field(
+        default=None, ge=0, le=64, description="convolution blocks (lenet), hidden layers (mlp); by default the model's own"
+    )
     activation: Activation = Field(default=Activation.RELU, strict=False, description="non-linearity")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping a hidden unit")
-    input: Image = Field(default=(8, 8, 1), description="digits, mnist, cifar10 or [height, width, channels]")
-    classes: int = Field(default=10, ge=2, le=100_000, description="classes to tell apart")
+    input: Image = Field(
+        default=(8, 8, 1),
+        description="digits, mnist, cifar10, imagenet or [height, width, channels]; by default that of the model's paper",
+    )
+    classes: int = Field(default=10, ge=2, le=100_000, description="classes to tell apart; by default those of the model's paper")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, data: Any) -> Any:
+        """A model of more than ten classes is by default that of its paper; those of ten read digits."""
+        from graph.zoo import MODELS
+
+        name = data.get("name") if isinstance(data, dict) else None
+        own = MODELS.get(name) if isinstance(name, str) else None
+        if own is None or own.classes == DIGIT_CLASSES:
+            return data
+        return {"input": list(own.image), "classes": own.classes, **data}
 
 
 class SystemPart(Part):
@@ -164,19 +230,47 @@ class SystemPart(Part):
     devices: int | None = Field(
         default=None, ge=1, le=1_000_000, description="devices used; by default all of a catalogue system, on host one a rank"
     )
+    nodes: int | None = Field(default=None, ge=1, le=100_000, description="copies of a catalogue system, joined by a network")
+    network: NetworkName | None = Field(
+        default=None, description="link of the catalogue that joins the nodes; by default the system's own"
+    )
     precision: Precision = Field(default=Precision.F32, strict=False, description="element type")
 
 
 class ParallelPart(Part):
-    """How the work is shared out."""
+    """How the work is shared out. Which option means something for which strategy stands in `trainscape.strategies`."""
 
-    strategy: StrategyName = Field(default="data_parallel", description="parallel strategy: data")
+    strategy: StrategyName = Field(
+        default="data_parallel", description="parallel strategy: data, parameter_server, hybrid, model, layers or inference"
+    )
     ranks: int = Field(default=1, ge=1, le=1_000_000, description="workers")
     collective: CollectiveName = Field(default="ring", description="algorithm that adds up the gradients")
     bucket: Bytes = Field(default=32 * 1024, ge=1, description="gradients are sent in buckets of at least this size")
     micro_batches: int = Field(
         default=1, ge=1, le=65_536, description="parts of a rank's batch whose gradients are added up before the update"
     )
+    servers: Servers | None = Field(
+        default=None, strict=False, description="parameter_server: where the servers are, devices or host"
+    )
+    server_count: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="parameter_server: servers that share the parameters"
+    )
+    levels: int | None = Field(
+        default=None, ge=1, le=2, description="parameter_server: 2 adds up gradients within a node before they go to the servers"
+    )
+    scheme: Scheme | None = Field(
+        default=None,
+        strict=False,
+        description="hybrid: fully connected layers see the samples of all ranks whole, rank by rank in turns, or in parts",
+    )
+    fc_update: FcUpdate | None = Field(
+        default=None, strict=False, description="hybrid: fully connected layers are renewed once a step, or each round of it"
+    )
+
+    @property
+    def parts(self) -> int:
+        """Parts into which a batch is cut: a micro-batch of a rank has batch / parts samples."""
+        return parts(self)
 
 
 class DataPart(Part):
@@ -184,6 +278,12 @@ class DataPart(Part):
 
     name: DataName = Field(strict=False, description="data set")
     folder: str | None = Field(default=None, min_length=1, description="folder of the files, seen from the scenario file")
+    storage: Rate | None = Field(default=None, gt=0, description="what a node's storage delivers; by default samples are at hand")
+    sample: Bytes | None = Field(default=None, ge=1, description="bytes of a sample on storage; by default those of the image")
+    decode: Seconds | None = Field(default=None, ge=0, description="time of one core to make a sample ready; by default none")
+    prefetch: int | None = Field(
+        default=None, ge=1, le=1024, description="batches that a rank has made ready ahead; by default 2"
+    )
 
 
 class RunPart(Part):
@@ -195,6 +295,9 @@ class RunPart(Part):
     weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay, per step and unit of learning rate")
     data: Annotated[DataPart, BeforeValidator(_data)] | None = Field(
         default=None, description="samples; by default digits for 8x8x1 images, else synthetic"
+    )
+    samples: int | None = Field(
+        default=None, ge=1, le=10**15, description="samples of an epoch; by default those of the data set, or of imagenet"
     )
     checkpoint_every: int = Field(default=0, ge=0, description="steps between checkpoints; 0: only at the end")
     held_out: int = Field(default=360, ge=0, description="digits set aside to measure accuracy; other sets have files for that")
@@ -238,7 +341,7 @@ class Scenario(Part):
     @property
     def micro_batch(self) -> int:
         """Samples of one micro-batch of one rank."""
-        return self.model.batch // (self.parallel.ranks * self.parallel.micro_batches)
+        return self.model.batch // self.parallel.parts
 
     @property
     def data(self) -> DataPart:
@@ -247,9 +350,22 @@ class Scenario(Part):
             return self.run.data
         return DataPart(name=DataName.DIGITS if self.model.input == IMAGES["digits"] else DataName.SYNTHETIC)
 
+    @property
+    def samples(self) -> int | None:
+        """Samples of an epoch; None: nobody knows."""
+        if self.run.samples is not None:
+            return self.run.samples
+        if self.data.name is DataName.DIGITS:
+            return DIGITS - self.run.held_out
+        name = next((n for n, image in IMAGES.items() if image == self.model.input), "")
+        return SAMPLES.get(name if self.data.name is DataName.SYNTHETIC else self.data.name.value)
+
     def settings(self) -> dict[str, Any]:
-        """Every setting as plain data that reads back as this scenario; quantities are text with units."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Every setting that means something, as plain data that reads back as this scenario; quantities are text with units."""
+        found = self.model_dump(mode="json", exclude_none=True)
+        mute = set(OPTION_KEYS) - set(allowed(self.parallel.strategy))
+        found["parallel"] = {k: x for k, x in found["parallel"].items() if k not in mute}
+        return found
 
     @property
     def hash(self) -> str:

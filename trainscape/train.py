@@ -14,7 +14,7 @@ from runtime.errors import CheckpointError
 from runtime.job import Block, Checkpoints, Job
 from runtime.result import RunResult
 from trainscape.build import Built
-from trainscape.job import job_of, run_in_time
+from trainscape.job import job_of, run_in_time, workers
 from trainscape.output import Output
 from trainscape.progress import progress
 
@@ -126,8 +126,7 @@ def training_job(built: Built, *, folder: Path, data: Path | None, resume: Path 
 
 
 def _title(built: Built) -> str:
-    ranks = built.scenario.parallel.ranks
-    return f"{built.scenario.name}, {ranks} worker{'s' if ranks > 1 else ''}"
+    return f"{built.scenario.name}, {workers(built.plan)}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ arithmetic and copy, tell whether the machine is as fast as when it was calibrat
 verdict is ``inconclusive``, never ``ok``.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from math import ceil
@@ -15,7 +16,7 @@ from statistics import fmean, median, quantiles
 from typing import Any
 
 from graph.record import record
-from graph.step_stats import StepStats, step_stats
+from graph.step_stats import StepStats, is_transfer, kind_of, step_stats
 from graph.timeline import Timeline
 from hw.profile import Profile
 from runtime.job import Block
@@ -31,6 +32,22 @@ MOVED = 0.10  # of a probe of the core
 LINK_MOVED = 1.5  # factor, of the probe of the link: the host may move virtual cores apart, and then it jumps by 2 to 4
 TOLERANCE = {1: 0.10, 2: 0.20}  # of the step, by ranks
 KINDS = ("forward", "backward", "update", "allreduce")
+
+
+@record
+class Wire:
+    """What one rank sends another in a step.
+
+    Parameters
+    ----------
+    source, destination : ranks as text.
+    predicted, measured : bytes; predicted by the simulator's transfers, measured by the transport's own count.
+    """
+
+    source: str
+    destination: str
+    predicted: float
+    measured: float
 
 
 class Verdict(StrEnum):
@@ -81,11 +98,27 @@ class Validation:
         """What was measured."""
         return self.result.timeline
 
+    @property
+    def wires(self) -> tuple[Wire, ...]:
+        """The bytes of a step from rank to rank."""
+        predicted, measured = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        for r in self.predicted_timeline:
+            if r.is_leaf and r.id[-1] == "send" and r.peer is not None:
+                predicted[str(r.rank), str(r.peer)] += r.nbytes
+        for (source, destination, _), nbytes in self.result.bytes_sent.items():
+            measured[source, destination] += nbytes
+        played, ran = self.prediction.stats.steps, self.result.steps - self.result.first_step
+        return tuple(
+            Wire(source=a, destination=b, predicted=_each(predicted[a, b], played), measured=_each(measured[a, b], ran))
+            for a, b in dict.fromkeys((*predicted, *measured))
+        )
+
     def errors(self) -> dict[str, float | None]:
-        """Signed: predicted / measured - 1; None where nothing of the kind was measured."""
+        """Signed: predicted / measured - 1; None where nothing of the kind was measured. Of transfers each kind that there is."""
         predicted, measured = self.prediction.stats.kinds, self.measured.kinds
         found: dict[str, float | None] = {"step": self.prediction.stats.step_s / self.step_s - 1}
-        for kind in KINDS:
+        sent = dict.fromkeys(kind_of(r) for r in self.measured_timeline if is_transfer(r))
+        for kind in dict.fromkeys((*KINDS, *sent)):
             m = measured.get(kind, 0.0)
             found[kind] = predicted.get(kind, 0.0) / m - 1 if m > 0 else None
         return found
@@ -112,7 +145,7 @@ class Validation:
                 "samples_per_s": self.prediction.built.scenario.model.batch / self.step_s,
                 "blocks": len([b for b in r.blocks if not b.timed]) - 1,
                 "steps": ran,
-                "bytes_sent_total": r.bytes_sent_total // ran if r.bytes_sent_total % ran == 0 else r.bytes_sent_total / ran,
+                "bytes_sent_total": _each(r.bytes_sent_total, ran),
                 "bytes_sent_run": r.bytes_sent_total,
                 "memory_peak_bytes": list(r.memory_peak_bytes),
                 "accuracy": r.accuracy,
@@ -122,11 +155,20 @@ class Validation:
                 "link_moved": self.link_moved,
                 "plan_hash": r.plan_hash,
             },
+            "wires": [
+                {"from": w.source, "to": w.destination, "predicted_bytes": w.predicted, "measured_bytes": w.measured}
+                for w in self.wires
+            ],
             "error": self.errors(),
             "repeat_band": self.repeat_band,
             "tolerance": self.tolerance,
             "verdict": self.verdict.value,
         }
+
+
+def _each(total: int, steps: int) -> int | float:
+    """A step's share, whole where it is."""
+    return total / steps if total % steps else total // steps
 
 
 def blocks_of(steps: int, step_s: float) -> tuple[Block, ...]:
@@ -189,7 +231,6 @@ def compare(prediction: Prediction, result: RunResult, profile: Profile) -> Vali
     blocks = [b.step_seconds for b in result.blocks if not b.timed][1:]
     medians = [median(b) for b in blocks]
     steps, among = (quantiles(x, n=10, method="inclusive") for x in ([s for b in blocks for s in b], medians))
-    ranks = prediction.built.scenario.parallel.ranks
     return Validation(
         prediction=prediction,
         result=result,
@@ -201,5 +242,5 @@ def compare(prediction: Prediction, result: RunResult, profile: Profile) -> Vali
         measured=step_stats(result.timeline),
         probe_moved=probe_moved(profile, result),
         link_moved=link_moved(profile, result),
-        tolerance=TOLERANCE.get(ranks, max(TOLERANCE.values())),
+        tolerance=TOLERANCE.get(len(prediction.built.plan.ranks), max(TOLERANCE.values())),
     )

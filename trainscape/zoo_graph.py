@@ -1,5 +1,6 @@
 """The graph of a scenario's model, from the zoo."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trainscape.scenario import ModelPart
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     from graph.ir import Graph
 
 
+@lru_cache(maxsize=16)
 def model_graph(model: ModelPart, *, batch: int, seed: int) -> "Graph":
     """The forward graph of a micro-batch of `batch` samples; the loss is divided by the whole batch.
 

@@ -218,6 +218,77 @@ KINDS: dict[str, tuple[str, str, ExitCode]] = {
         ),
         ExitCode.INFEASIBLE,
     ),
+    "option of another strategy": (
+        GOOD.replace("bucket: 32 KiB", "levels: 2"),
+        at(
+            4,
+            46,
+            "parallel: {strategy: data, ranks: 2, levels: 2}",
+            "parallel.levels: levels means nothing for strategy data, which takes collective, bucket, micro_batches; "
+            "remove it, or write strategy: parameter_server",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
+    "unknown strategy": (
+        GOOD.replace("strategy: data", "strategy: hybird"),
+        at(
+            4,
+            22,
+            "parallel: {strategy: hybird, ranks: 2, bucket: 32 KiB}",
+            "parallel.strategy: unknown strategy 'hybird'; did you mean 'hybrid'?",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
+    "none of a strategy's choices": (
+        GOOD.replace("strategy: data", "strategy: hybrid, scheme: part"),
+        at(
+            4,
+            38,
+            "parallel: {strategy: hybrid, scheme: part, ranks: 2, bucket: 32 KiB}",
+            "parallel.scheme: must be whole or turns or parts, got 'part'; did you mean 'parts'?",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
+    "several nodes of this computer": (
+        GOOD.replace("devices: 2", "nodes: 2"),
+        at(
+            3,
+            29,
+            "system: {name: host, nodes: 2}",
+            "system.nodes: this computer is one node; remove it, or name a catalogue system",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
+    "network that joins nothing": (
+        GOOD.replace("host, devices: 2", "dgx1-v100, network: hdr"),
+        at(
+            3,
+            36,
+            "system: {name: dgx1-v100, network: hdr}",
+            "system.network: a network joins several nodes; write nodes: 2, or remove it",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
+    "network that is none": (
+        GOOD.replace("host, devices: 2", "dgx1-v100, nodes: 2, network: hdrr"),
+        at(
+            3,
+            46,
+            "system: {name: dgx1-v100, nodes: 2, network: hdrr}",
+            "system.network: unknown network 'hdrr'; did you mean 'hdr'? (list: trainscape hw list)",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
+    "input stage of this computer": (
+        GOOD.replace("data: digits", "data: {name: digits, storage: 1 GB/s}"),
+        at(
+            5,
+            49,
+            "run: {steps: 300, data: {name: digits, storage: 1 GB/s}}",
+            "run.data.storage: on this computer the input stage is the real one; remove it, or name a catalogue system",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
     "more devices than the system has": (
         GOOD.replace("host, devices: 2", "dgx1-v100, devices: 16"),
         at(3, 36, "system: {name: dgx1-v100, devices: 16}", "system.devices: 16 devices, but system 'dgx1-v100' has 8"),

@@ -163,7 +163,7 @@ class TestUsage:
 
 
 MISTAKE = Mistake(place="f:1:1", path="a", message="m")
-LOST = DistributedFailure(rank=1, reason="killed by SIGKILL", step=7, checkpoint=Path("c.npz"))
+LOST = DistributedFailure(rank="worker[1]", reason="killed by SIGKILL", step=7, checkpoint=Path("c.npz"))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_exit_codes(error: BaseException, code: ExitCode) -> None:
 
 def test_a_lost_worker_is_named() -> None:
     document = error_document(LOST, ExitCode.DISTRIBUTED_FAILURE)
-    assert (document["rank"], document["step"], document["checkpoint"]) == (1, 7, "c.npz")
+    assert (document["rank"], document["step"], document["checkpoint"]) == ("worker[1]", 7, "c.npz")
 
 
 class TestErrors:

@@ -31,7 +31,15 @@ def test_demo(cli: Any, profile: Any, tmp_path: Path) -> None:
     assert document["accuracy"] == min(one["accuracy"], two["accuracy"])
     assert "measured" not in there
     folder = tmp_path / "runs" / "demo"
-    assert {p.name for p in folder.iterdir()} == {"report.md", "result.json", "run.json", "step.png", "trace.json.gz"}
+    assert {p.name for p in folder.iterdir()} == {
+        "compare.png",
+        "compare.svg",
+        "report.md",
+        "result.json",
+        "run.json",
+        "step.png",
+        "trace.json.gz",
+    }
     assert json.loads((folder / "result.json").read_text()) == document
     events = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))["traceEvents"]
     names = {e["args"]["name"] for e in events if e["ph"] == "M" and e["name"] == "process_name"}

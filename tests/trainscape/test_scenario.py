@@ -32,7 +32,7 @@ def mistake(*overrides: str, seed: int | None = None) -> str:
 def test_defaults() -> None:
     s = scenario()
     assert s.seed == 1
-    assert (s.model.width, s.model.depth, s.model.activation, s.model.dropout) == (1.0, 2, Activation.RELU, 0.0)
+    assert (s.model.width, s.model.depth, s.model.activation, s.model.dropout) == (1.0, None, Activation.RELU, 0.0)
     assert s.system.name == "host" and s.system.devices is None
     assert (s.parallel.strategy, s.parallel.collective, s.parallel.bucket) == ("data_parallel", "ring", 32768)
     assert s.data.name is DataName.DIGITS

@@ -96,10 +96,10 @@ class TestFailures:
         return run
 
     def test_a_lost_worker(self, failing: Any) -> None:
-        found = failing(DistributedFailure(rank=1, reason="killed by SIGKILL", step=7, checkpoint=Path("c.npz")))
+        found = failing(DistributedFailure(rank="worker[1]", reason="killed by SIGKILL", step=7, checkpoint=Path("c.npz")))
         assert found.code == 7
-        assert found.document["error"]["rank"] == 1
-        assert "worker 1 failed after step 7: killed by SIGKILL; resume from c.npz" in found.err
+        assert found.document["error"]["rank"] == "worker[1]"
+        assert "worker[1] failed after step 7: killed by SIGKILL; resume from c.npz" in found.err
 
     def test_ctrl_c(self, failing: Any) -> None:
         found = failing(Interrupted(step=7, checkpoint=Path("c.npz")))

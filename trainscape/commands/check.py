@@ -10,10 +10,16 @@ from trainscape.load import Loaded
 
 @click.command("check")
 @files_argument
+@click.option("--sensitivity", "is_sensitive", is_flag=True, help="Change every number by 10 % and say what comes of it.")
 @common(scenario=True)
-def command(options: Options, files: tuple[str, ...]) -> int:
+def command(options: Options, files: tuple[str, ...], is_sensitive: bool) -> int:
     """Check scenario FILEs: every mistake with its line and column, then the plan: no deadlock, every gradient once, it fits."""
-    return each(options, files, _check)
+
+    def work(loaded: Loaded, options: Options) -> dict[str, Any]:
+        document = _check(loaded, options)
+        return {**document, "sensitivity": _sensitivity(loaded, options)} if is_sensitive else document
+
+    return each(options, files, work)
 
 
 def _check(loaded: Loaded, options: Options) -> dict[str, Any]:
@@ -31,3 +37,18 @@ def _check(loaded: Loaded, options: Options) -> dict[str, Any]:
     else:
         options.output.note(f"the plan of {s.parallel.ranks} ranks was not played: its programs are those of a smaller one")
     return {"ok": True, "warnings": list(loaded.warnings), "proof": proof}
+
+
+def _sensitivity(loaded: Loaded, options: Options) -> list[dict[str, Any]]:
+    from trainscape.report.sensitivity import effects_table, reasons_table
+    from trainscape.sensitivity import sensitivity
+
+    with options.output.progress() as bars:
+        task = bars.add_task("changing numbers", total=None)
+        effects = sensitivity(loaded.scenario, on_number=lambda key: bars.update(task, description=key, advance=1))
+    documents = [e.document() for e in effects]
+    title = f"{loaded.scenario.name}: what changing a number by 10 % changes"
+    options.output.show(effects_table(documents, title))
+    if any(not d["has_effect"] for d in documents):
+        options.output.show(reasons_table(documents, "Numbers without effect, and why"))
+    return documents

@@ -36,10 +36,11 @@ def list_(options: Options) -> int:
     from trainscape.report.tables import plain_table
 
     here = state()
-    rows = [(HOST, "system", f"this computer ({here.status}: {here.text})")]
-    rows += [(n, kind.value, load(n).title) for kind in (Kind.SYSTEM, Kind.DEVICE, Kind.LINK) for n in names(kind)]
-    options.output.show(plain_table(("name", "kind", "what it is"), rows))
-    options.output.emit(result(options.command, entries=[{"name": n, "kind": k, "title": t} for n, k, t in rows]))
+    rows = [(HOST, "system", f"this computer ({here.status}: {here.text})", str(here.status))]
+    kinds = (Kind.SYSTEM, Kind.DEVICE, Kind.LINK)
+    rows += [(n, kind.value, load(n).title, _in_short(load(n))) for kind in kinds for n in names(kind)]
+    options.output.show(plain_table(("name", "kind", "what it is", "in short"), rows))
+    options.output.emit(result(options.command, entries=[{"name": n, "kind": k, "title": t} for n, k, t, _ in rows]))
     return 0
 
 
@@ -68,27 +69,46 @@ def show(options: Options, name: str) -> int:
     return 0
 
 
+def _in_short(entry: Any) -> str:
+    """The few numbers that tell an entry from its like."""
+    from hw.device import Device
+    from hw.kernels.record import Platform
+    from hw.link import Link
+    from hw.units import Quantity, format
+
+    if isinstance(entry, Link):
+        return format(entry.capacity, Quantity.BYTES_PER_SECOND, digits=3)
+    if isinstance(entry, Device):
+        peak = format(entry.flop_per_second("f32"), Quantity.FLOP_PER_SECOND, digits=3)
+        rate = format(entry.memory_bytes_per_second, Quantity.BYTES_PER_SECOND, digits=3)
+        # a processor's memory is that of the system it is in
+        has = f"{entry.cores} cores" if entry.platform is Platform.CPU else f"{entry.memory_nbytes / 2**30:.3g} GiB"
+        return f"{peak} f32, {has}, {rate}"
+    network = f", {entry.network.count * len(entry.network.at)} x {entry.network.link.name}" if entry.network else ""
+    return f"{entry.count} x {entry.device.name}{network}"
+
+
 def _parts(entry: Any) -> list[dict[str, str]]:
     """What a system is made of, and what joins it; nothing for a device or a link."""
-    from hw.system import System
+    from hw.system import HOST_PART, System
     from hw.units import Quantity, format
 
     if not isinstance(entry, System):
         return []
+
+    def row(part: str, to: str, link: Any, count: int) -> dict[str, str]:
+        rate = format(link.capacity * count, Quantity.BYTES_PER_SECOND, digits=3)
+        return {"part": part, "is": what.get(part, ""), "joined_to": to, "by": f"{count} x {link.name}", "each_direction": rate}
+
+    what = dict.fromkeys(entry.local, entry.device.name)
     found = []
     for part in dict.fromkeys(p for w in entry.wires for p in (w.a, w.b)):
-        for w in entry.wires:
-            if w.a == part:
-                rate = format(w.capacity, Quantity.BYTES_PER_SECOND, digits=3)
-                is_a = entry.device.name if part in entry.local else ""
-                found.append(
-                    {"part": part, "is": is_a, "joined_to": w.b, "by": f"{w.count} x {w.link.name}", "each_direction": rate}
-                )
+        found += [row(part, w.b, w.link, w.count) for w in entry.wires if w.a == part]
+    if entry.host and entry.host.device and entry.host.memory:
+        what[HOST_PART] = f"{entry.host.sockets} x {entry.host.device.name}"
+        found += [row(HOST_PART, p, entry.host.memory, 1) for p in entry.host.at]
     if entry.network:
-        n = entry.network
-        rate = format(n.link.capacity * n.count, Quantity.BYTES_PER_SECOND, digits=3)
-        by = f"{n.count} x {n.link.name}"
-        found += [{"part": p, "is": "", "joined_to": "network", "by": by, "each_direction": rate} for p in n.at]
+        found += [row(p, "network", entry.network.link, entry.network.count) for p in entry.network.at]
     return found
 
 

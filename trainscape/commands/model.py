@@ -15,11 +15,11 @@ def command() -> None:
 @common(scenario=False)
 def list_(options: Options) -> int:
     """List the models."""
-    from trainscape.models import list_models
+    from trainscape.models import list_models, model_rows
     from trainscape.report.tables import plain_table
 
     models = list_models()
-    options.output.show(plain_table(("model", "what it is"), [(m["name"], m["summary"]) for m in models]))
+    options.output.show(plain_table(("model", "image", "classes", "parameters", "macs", "what it is"), model_rows(models)))
     options.output.emit(result(options.command, models=models))
     return 0
 
@@ -28,7 +28,7 @@ def list_(options: Options) -> int:
 @click.argument("name")
 @common(scenario=True)
 def show(options: Options, name: str) -> int:
-    """Show the layers of model NAME, here for 28x28x1 images; --set input=digits or --set width=2 change that."""
+    """Show the layers of model NAME for the images it was published for; --set input=digits or --set width=2 change that."""
     from trainscape.models import layer_rows, show_model
     from trainscape.names import one_of
     from trainscape.report.tables import nbytes, plain_table

@@ -1,22 +1,59 @@
-"""``trainscape validate FILE...``"""
+"""``trainscape validate FILE...`` and ``trainscape validate --published``"""
 
 from typing import Any
 
 import click
 
-from trainscape.commands.options import Options, common, each, files_argument
+from trainscape.commands.options import Options, common, each
+from trainscape.exit_codes import ExitCode
 from trainscape.load import Loaded
+from trainscape.report.json_document import result
 
 
 @click.command("validate")
-@files_argument
+@click.argument("files", metavar="FILE...", nargs=-1)
+@click.option("--published", "is_published", is_flag=True, help="Hold predictions against published tables; takes no FILE.")
+@click.option("--only", metavar="NAME", help="With --published: one source, e.g. krizhevsky_2014.")
 @common(scenario=True, writes=True)
-def command(options: Options, files: tuple[str, ...]) -> int:
+def command(options: Options, files: tuple[str, ...], is_published: bool, only: str | None) -> int:
     """Predict scenario FILEs on this computer, then train for real, and compare step and kinds of actions.
 
     Writes runs/<name>/ (or --out). Ends with 0 only when the verdict is ok; with 4 when it is outside or inconclusive.
+
+    With --published, predict the rows of published tables instead, and score the predictions; ends with 4 when a bar is missed.
+    Nothing is run or written.
     """
+    if is_published:
+        if files:
+            raise click.UsageError("--published takes no FILE")
+        return _published(options, only)
+    if only is not None:
+        raise click.UsageError("--only goes with --published")
+    if not files:
+        raise click.UsageError("Missing argument 'FILE...'.")
     return each(options, files, _validate)
+
+
+def _published(options: Options, only: str | None) -> ExitCode:
+    from trainscape.published import TABLES, scores
+    from trainscape.report.published import HEADER, cells, constant_lines, verdict
+    from trainscape.report.tables import plain_table
+
+    if only is not None and only not in TABLES:
+        raise click.BadParameter(f"{only!r} is no published table; choose {', '.join(TABLES)}", param_hint="--only")
+    found = []
+    for score in scores(only):
+        options.output.note(f"{score.table.name}, {score.table.what}, by {score.predictor}: {len(score.scored)} rows")
+        found.append(score)
+    options.output.show(plain_table(HEADER, [cells(s) for s in found]))
+    options.output.show("Errors of scaling are points of efficiency. In brackets: a predictor that the bar is not for.")
+    for line in constant_lines(found):
+        options.output.show(line)
+    missed = verdict(found)
+    for line in missed:
+        options.output.error(line)
+    options.output.emit(result(options.command, tables=[s.document() for s in found], missed=missed))
+    return ExitCode.OUTSIDE_TOLERANCE if missed else ExitCode.OK
 
 
 def _validate(loaded: Loaded, options: Options) -> dict[str, Any]:

@@ -14,10 +14,13 @@ _COLOURS = {
     "backward": "#0072B2",
     "update": "#009E73",
     "allreduce": "#E69F00",
+    **dict.fromkeys(("reduce", "push", "scatter"), "#D55E00"),
+    **dict.fromkeys(("gather", "pull"), "#F0E442"),
     "input": "#CC79A7",
     WAITING: "#DDDDDD",
 }
-_LABELS = {"allreduce": "all-reduce (not hidden)"}
+_TRANSFERS = ("allreduce", "reduce", "push", "scatter", "gather", "pull")
+_LABELS = {k: f"{'all-reduce' if k == 'allreduce' else k} (not hidden)" for k in _TRANSFERS}
 _OTHER = "#999999"
 LEAST = 0.05  # of the longest bar: narrower parts carry no text
 

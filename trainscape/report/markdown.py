@@ -15,7 +15,9 @@ _VERDICTS = {
 DISTURBED = 1.2  # mean over median, from which on it is worth a word
 
 
-def report_markdown(title: str, runs: Sequence[Run], *, files: Sequence[str], notes: Sequence[str] = ()) -> str:
+def report_markdown(
+    title: str, runs: Sequence[Run], *, files: Sequence[str], notes: Sequence[str] = (), appendix: Sequence[str] = ()
+) -> str:
     """The report.
 
     Parameters
@@ -24,12 +26,14 @@ def report_markdown(title: str, runs: Sequence[Run], *, files: Sequence[str], no
     runs : each becomes a section.
     files : names of the files beside it.
     notes : paragraphs under the title.
+    appendix : paragraphs below the runs.
     """
     parts = [f"# {title}", *notes]
     if "step.png" in files:
         parts.append("![What the time of a step goes into](step.png)")
     for run in runs:
         parts += _section(run)
+    parts += appendix
     if "trace.json.gz" in files:
         above = ": predicted and measured tracks lie one above the other" if any(r.document.get("measured") for r in runs) else ""
         parts.append(f"`trace.json.gz` opens in <https://ui.perfetto.dev>{above}.")

@@ -14,7 +14,13 @@ STEPS = 5  # in the trace
 
 
 def publish(
-    folder: RunFolder, title: str, document: Mapping[str, Any], runs: Sequence[Run], *, notes: Sequence[str] = ()
+    folder: RunFolder,
+    title: str,
+    document: Mapping[str, Any],
+    runs: Sequence[Run],
+    *,
+    notes: Sequence[str] = (),
+    appendix: Sequence[str] = (),
 ) -> None:
     """Write all files of a run folder; the report comes last, so a folder that has one is complete.
 
@@ -25,6 +31,7 @@ def publish(
     document : the whole result.
     runs : in the order in which they are shown.
     notes : paragraphs under the report's title.
+    appendix : paragraphs below the runs.
     """
     files = ["result.json"]
     folder.write_json("result.json", document)
@@ -39,7 +46,7 @@ def publish(
         draw_breakdown(folder.temporary("step.png"), bars, title=title)
         folder.publish("step.png")
         files.append("step.png")
-    folder.write_text("report.md", report_markdown(title, runs, files=files, notes=notes))
+    folder.write_text("report.md", report_markdown(title, runs, files=files, notes=notes, appendix=appendix))
 
 
 def first_steps(timeline: Timeline, steps: int = STEPS) -> Timeline:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 _LABELS = {"step": "step", "forward": "forward", "backward": "backward", "update": "update", "allreduce": "all-reduce"}
 HEADER = ("", "predicted", "measured", "single steps (p10 to p90)", "error")
 
+_OF_AN_EPOCH = (("kwh_per_epoch", "kWh"), ("usd_per_epoch", "USD"))
 COST_MODELS = {
-    "roofline": "a roofline made from data sheets; nobody has held it against the device",
+    "roofline": "a roofline of data sheets and kernel benchmarks; docs/validation.md holds it against published tables",
     "calibrated": "this computer's calibration of kernels and links",
 }
 
@@ -75,10 +76,11 @@ def share(value: float | None) -> str:
 
 def nbytes(value: float | None) -> str:
     """Bytes with three digits and a unit; empty for none."""
-    return "" if value is None else format(int(value), Quantity.BYTES, 3) if value < 1000 else _decimal(value, "B")
+    return "" if value is None else format(int(value), Quantity.BYTES, 3) if value < 1000 else decimal(value, "B")
 
 
-def _decimal(value: float, unit: str) -> str:
+def decimal(value: float, unit: str) -> str:
+    """A quantity with three digits and a decimal prefix."""
     for prefix, factor in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= factor:
             return f"{value / factor:.3g} {prefix}{unit}" if value / factor < 1000 else f"{value / factor:.0f} {prefix}{unit}"
@@ -155,6 +157,12 @@ def prediction_rows(predicted: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [("memory of a rank", nbytes(max(peaks)) if peaks else "")]
     rows += [("sent in a step, by all", nbytes(predicted.get("bytes_sent_total")))]
     flop = predicted.get("flop_total")
-    rows += [("arithmetic of a step, in all", _decimal(flop, "flop") if flop else "")]
+    rows += [("arithmetic of a step, in all", decimal(flop, "flop") if flop else "")]
+    mfu, joules = predicted.get("mfu"), predicted.get("energy_j")
+    rows += [("of what the devices could do (MFU)", share(mfu))] if mfu is not None else []
+    rows += [("energy of a step, modelled", decimal(joules, "J"))] if joules is not None else []
+    epoch = [f"{seconds(predicted['epoch_s'])}"] if predicted.get("epoch_s") is not None else []
+    epoch += [f"{predicted[k]:.3g} {unit}" for k, unit in _OF_AN_EPOCH if predicted.get(k) is not None]
+    rows += [("an epoch", ", ".join(epoch))] if epoch else []
     model = predicted.get("cost_model")
     return [*rows, ("priced by", COST_MODELS.get(model, model))] if model else rows

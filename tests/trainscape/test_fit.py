@@ -1,0 +1,84 @@
+"""What cannot be is refused with exit code 5 and the nearest that can, which really can."""
+
+import pytest
+
+from hw.errors import DoesNotFit
+from trainscape.build import Built
+from trainscape.fit import changed, changes, nearest, shortage
+from trainscape.load import load_text
+from trainscape.predict import predict
+
+TEXT = """\
+name: s
+model: {name: alexnet-owt, batch: 1024}
+system: {name: k20x8-2014}
+parallel: {ranks: 8, bucket: 4 MB}
+"""
+
+
+def scenario(*overrides: str, text: str = TEXT):
+    return load_text(text, overrides=overrides).scenario
+
+
+def test_what_fits_has_no_shortage() -> None:
+    assert shortage(Built(scenario())) is None
+
+
+def test_a_layer_too_big_for_its_device_fits_when_it_is_cut() -> None:
+    wide = scenario("model.width=4")
+    with pytest.raises(
+        DoesNotFit, match=r"a rank needs .* GB, but k20 has 5.03 GB; try parallel: \{strategy: hybrid, scheme: whole\}"
+    ):
+        predict(Built(wide))
+    found = [c.settings for c in changes(wide)]
+    assert [list(s) for s in found] == [["parallel"]]
+
+
+def test_a_batch_too_big_fits_in_micro_batches_or_smaller() -> None:
+    text = "name: s\nmodel: {name: lenet, batch: 1048576, input: mnist, width: 8}\nsystem: {name: k20x8-2014}\n"
+    big = scenario(text=text + "parallel: {ranks: 4}\nrun: {data: synthetic}\n")
+    found = [c.settings for c in changes(big)]
+    assert {"parallel.micro_batches", "model.batch"} <= {key for s in found for key in s}
+    for settings in found:
+        assert shortage(Built(changed(big, settings))) is None
+    assert nearest(big) is not None and nearest(big).settings == found[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.name=mlp", "model.input=digits", "model.classes=10"], "hybrid wants convolutions"),
+        (["parallel.ranks=4", "model.batch=1020", "parallel.scheme=parts"], "cannot cut the 255 samples"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_with_one_that_can(overrides: list[str], message: str) -> None:
+    refused = scenario("parallel.strategy=hybrid", *overrides)
+    with pytest.raises(DoesNotFit, match=f"{message}.*; try ") as e:
+        _ = Built(refused).plan
+    found = nearest(refused)
+    assert found is not None and found.words in str(e.value)
+    assert shortage(Built(changed(refused, found.settings))) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["parallel.ranks=16"], "16 ranks need as many devices, but system 'k20x8-2014' offers 8; use at most 8"),
+        (["model.batch=1023"], "a batch of 1023 does not divide over 8 ranks; the nearest that does is 1024"),
+        (
+            ["parallel.strategy=model", "parallel.micro_batches=3"],
+            "divide over 3 micro-batches; the nearest that does is 1023",
+        ),
+        (["system.nodes=2"], "choose one of"),
+    ],
+)
+def test_exit_code_5_on_the_command_line(overrides: list[str], message: str, cli, tmp_path) -> None:
+    (tmp_path / "s.yaml").write_text(TEXT)
+    for command in ("check", "predict"):
+        found = cli(command, "s.yaml", *(x for o in overrides for x in ("--set", o)))
+        assert found.code == 5 and message in found.err
+
+
+def test_a_value_that_is_not_allowed_is_no_change() -> None:
+    with pytest.raises(DoesNotFit, match=r"parallel\.strategy: unknown strategy 'rign'"):
+        changed(scenario(), {"parallel.strategy": "rign"})

@@ -1,0 +1,21 @@
+"""``trainscape hw``: the whole catalogue in short, and every part of a system."""
+
+from hw import catalogue
+
+
+def test_list_says_what_matters(cli) -> None:
+    """A line an entry; systems by their devices and network ports, devices by their rates."""
+    out = cli("hw", "list").out
+    assert all(name in out for name in catalogue.names())
+    assert "16 x k80-die, 1 x 20gbe" in " ".join(out.split())
+
+
+def test_show_has_host_network_and_sources(cli) -> None:
+    """Its host's processors at their sockets, its port, and each number with its source."""
+    found = cli("hw", "show", "p2.16xlarge", "--json").document
+    rows = {(p["part"], p["joined_to"]): (p["is"], p["by"], p["each_direction"]) for p in found["parts"]}
+    assert rows["host", "cpu1"] == ("2 x xeon-e5-2686-v4", "1 x memory", "62.4 GB/s")
+    assert rows["cpu0", "network"] == ("", "1 x 20gbe", "2.35 GB/s")
+    assert rows["gpu15", "plx7"] == ("k80-die", "1 x pcie3-x16", "12 GB/s")
+    assert {q["quantity"]: q["text"] for q in found["quantities"]}["host.sockets"] == "2"
+    assert all(q["source"] for q in found["quantities"])

@@ -1,0 +1,228 @@
+"""Whether a scenario can be, and the nearest one that can: found by really building others, a bounded number of them.
+
+What is tried, from the smallest change to the greatest: more micro-batches (the same result), more ranks, another strategy, fewer
+samples. Memory grows with the samples of a micro-batch nearly along a line, so two lowerings tell where to look.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from graph.errors import GraphError
+from graph.parallel.plan import Rank
+from graph.record import record
+from hw.errors import DoesNotFit, HwError
+from trainscape.report.tables import nbytes
+from trainscape.scenario import Scenario
+from trainscape.strategies import VARIANTS, allowed, is_there, name_of, settings_as
+from trainscape.systems import devices
+
+if TYPE_CHECKING:
+    from trainscape.build import Built
+
+TRIES = 4
+"""Scenarios of one kind of change that are built at most."""
+
+
+@record
+class Shortage:
+    """A rank that needs more memory than its device has.
+
+    Parameters
+    ----------
+    rank : the rank that needs the most.
+    need, have : bytes.
+    device : name of its device.
+    """
+
+    rank: Rank
+    need: int
+    have: int
+    device: str
+
+    def __str__(self) -> str:
+        return f"a rank needs {nbytes(self.need)}, but {self.device} has {nbytes(self.have)}"
+
+
+@record
+class Change:
+    """A change of a scenario after which it can be.
+
+    Parameters
+    ----------
+    settings : dotted key -> value.
+    words : for people.
+    """
+
+    settings: Mapping[str, Any]
+    words: str
+
+
+def shortage(built: "Built") -> Shortage | None:
+    """The rank that lacks the most memory, one of each role being looked at; None: all fit.
+
+    Raises `DoesNotFit` when there is no such plan, or no room for it.
+    """
+    placed, worst = built.placed, None
+    for role in built.plan.roles:
+        rank = built.plan.first_rank(role.name)
+        need, have = placed.memory_bytes(rank), placed.memory_capacity_bytes(rank)
+        if need > have and (worst is None or need - have > worst.need - worst.have):
+            worst = Shortage(rank=rank, need=need, have=have, device=placed.device_of(rank).name)
+    return worst
+
+
+def require(built: "Built") -> None:
+    """Raise `DoesNotFit`, with the nearest that fits, when a rank needs more memory than its device has."""
+    lack = shortage(built)
+    if lack is not None:
+        raise DoesNotFit(f"{lack}{advice(built.scenario)}")
+
+
+def advice(scenario: Scenario) -> str:
+    """What would be possible, as the end of a message; empty where nothing was found."""
+    found = [c.words for c in changes(scenario)]
+    return f"; try {', or '.join(found)}" if found else "; nothing near it was found that fits"
+
+
+def nearest(scenario: Scenario) -> Change | None:
+    """The smallest change after which a scenario can be; None: none was found."""
+    return next(changes(scenario), None)
+
+
+def changes(scenario: Scenario) -> Iterator[Change]:
+    """Changes after which a scenario can be, one of each kind at most, the smallest first."""
+    line = cache(lambda: _line(scenario))  # both that ask for it need it only when the others have found nothing
+    for kind in (_nearest_batch, _more_micro_batches, _more_ranks, _other_strategy, _fewer_samples, _fewer_ranks):
+        found = next((c for c in kind(scenario, line) if _is_possible(c, scenario)), None)
+        if found is not None:
+            yield found
+
+
+def changed(scenario: Scenario, settings: Mapping[str, Any]) -> Scenario:
+    """The scenario with other settings, which are not held against one another.
+
+    Parameters
+    ----------
+    settings : dotted key -> value, as a file gives it. The key ``"parallel"`` takes a whole section.
+
+    Raises
+    ------
+    DoesNotFit : a value is not allowed by itself.
+    """
+    data = deepcopy(scenario.settings())
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        holder = data
+        for part in path:
+            holder = holder.setdefault(part, {})
+        holder[last] = value
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as e:
+        first = e.errors()[0]
+        message = first.get("ctx", {}).get("error", first["msg"])
+        raise DoesNotFit(f"{'.'.join(map(str, first['loc']))}: {message}") from None
+
+
+def _built(scenario: Scenario) -> "Built":
+    from trainscape.build import Built
+
+    return Built(scenario, advise=False)
+
+
+def _is_possible(change: Change, scenario: Scenario) -> bool:
+    from trainscape.cross_check import cross_check
+
+    try:
+        other = changed(scenario, change.settings)
+        return not cross_check(other).findings and shortage(_built(other)) is None
+    except (HwError, GraphError):
+        return False
+
+
+Line = Callable[[int], float]
+Lazy = Callable[[], Line | None]
+
+
+def _line(scenario: Scenario) -> Line | None:
+    """Samples of a micro-batch -> bytes beyond what the fullest device has, by two points; None: it cannot be built."""
+    points = []
+    for samples in {scenario.micro_batch, max(scenario.micro_batch // 2, 1)}:
+        try:
+            built = _built(changed(scenario, {"model.batch": samples * scenario.parallel.parts}))
+            lack = shortage_of(built)
+        except (HwError, GraphError):
+            return None
+        points.append((samples, lack))
+    if len(points) < 2:
+        return lambda n: float(points[0][1])
+    (x0, y0), (x1, y1) = points
+    slope = (y1 - y0) / (x1 - x0)
+    return lambda n: y0 + slope * (n - x0)
+
+
+def shortage_of(built: "Built") -> int:
+    """Bytes that the fullest rank lacks; negative where it has room."""
+    placed = built.placed
+    ranks = [built.plan.first_rank(r.name) for r in built.plan.roles]
+    return max(placed.memory_bytes(r) - placed.memory_capacity_bytes(r) for r in ranks)
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, int(n**0.5) + 1) if n % d == 0 for d in sorted({d, n // d})]
+
+
+def _nearest_batch(s: Scenario, _: Lazy) -> Iterator[Change]:
+    from trainscape.cross_check import nearest_batch
+
+    if s.model.batch % s.parallel.parts:
+        near = nearest_batch(s.model.batch, s.parallel.parts)
+        yield Change(settings={"model.batch": near}, words=f"model.batch: {near}")
+
+
+def _more_micro_batches(s: Scenario, lazy: Lazy) -> Iterator[Change]:
+    """The fewest that fit, by the line and a little beyond it, since adding up gradients takes memory too."""
+    line = lazy() if "micro_batches" in allowed(s.parallel.strategy) else None
+    if line is None or s.micro_batch < 2:
+        return
+    able = [k for k in sorted(set(_divisors(s.micro_batch))) if k > 1 and line(s.micro_batch // k) <= 0]
+    for k in (able[:1] + able[1::2])[:TRIES]:
+        count = s.parallel.micro_batches * k
+        yield Change(settings={"parallel.micro_batches": count}, words=f"parallel.micro_batches: {count}")
+
+
+def _more_ranks(s: Scenario, _: Lazy) -> Iterator[Change]:
+    have = devices(s)
+    able = [n for n in range(s.parallel.ranks + 1, min(have, s.model.batch) + 1) if s.model.batch % n == 0]
+    for n in able[:TRIES]:
+        yield Change(settings={"parallel.ranks": n}, words=f"parallel.ranks: {n}")
+
+
+def _fewer_ranks(s: Scenario, _: Lazy) -> Iterator[Change]:
+    able = [n for n in range(min(devices(s), s.parallel.ranks - 1), 0, -1) if s.model.batch % n == 0]
+    for n in able[:TRIES]:
+        yield Change(settings={"parallel.ranks": n}, words=f"parallel.ranks: {n}")
+
+
+def _other_strategy(s: Scenario, _: Lazy) -> Iterator[Change]:
+    now = s.settings()["parallel"]
+    for v in VARIANTS.values():
+        if is_there(v) and v.name != name_of(s.parallel):
+            words = ", ".join(f"{k}: {x}" for k, x in v.settings.items())
+            yield Change(settings={"parallel": settings_as(now, v)}, words=f"parallel: {{{words}}}")
+
+
+def _fewer_samples(s: Scenario, lazy: Lazy) -> Iterator[Change]:
+    """The most that fit, by the line, then a little fewer."""
+    line, parts = lazy(), s.parallel.parts
+    if line is None or s.micro_batch < 2:
+        return
+    zero, slope = line(0), line(1) - line(0)
+    most = min(int(-zero / slope) if slope > 0 else 0, s.micro_batch - 1)
+    for samples in dict.fromkeys(int(most * f) for f in (1.0, 0.95, 0.8, 0.5)):
+        if samples >= 1:
+            yield Change(settings={"model.batch": samples * parts}, words=f"model.batch: {samples * parts}")
