@@ -1,4 +1,4 @@
-"""Makes docs/validation.md: every prediction for this host beside what was measured, over a grid of widths and batches.
+"""Writes the section on data parallelism of docs/validation.md: predictions for this host beside what was measured, over a grid.
 
     python benchmarks/validation.py
 
@@ -12,6 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sections import write_section
+
 from hw.profile import Profile
 from trainscape import host_profile
 from trainscape.build import Built
@@ -23,9 +25,8 @@ SCENARIOS = ("digits-lenet-1worker", "digits-lenet-2workers")
 WIDTHS, BATCHES = (0.5, 1.0, 2.0), (16, 64, 256)
 TRIES = 3  # of a run that ended inconclusive
 
-HEAD = """# Validation: predicted against measured on a calibrated host
-
-Made by `python benchmarks/validation.py`; do not edit.
+TITLE = "## Data parallelism on this host"
+HEAD = """Made by `python benchmarks/validation.py`; do not edit.
 
 - Host: {host}
 - Calibrated {calibrated}, measured {measured}
@@ -59,7 +60,7 @@ def main() -> None:
     picture = ROOT / "docs" / "images" / "validation.png"
     draw(picture, rows)
     page = ROOT / "docs" / "validation.md"
-    page.write_text(text(rows, host_profile.require()), encoding="utf-8")
+    write_section(page, TITLE, f"{TITLE}\n\n{text(rows, host_profile.require())}")
     print(f"{page.relative_to(ROOT)}, {picture.relative_to(ROOT)}")
 
 
@@ -77,7 +78,7 @@ Rows = list[tuple[str, float, int, Validation]]
 
 
 def text(rows: Rows, profile: Profile) -> str:
-    """The page."""
+    """The section, less its title."""
     errors = [(abs(v.errors()["step"] or 0.0), name) for name, _, _, v in rows if v.verdict != "inconclusive"]
     versions = ", ".join(f"{k} {v}" for k, v in profile.versions.items())
     host = f"{profile.cpu}, {profile.cores} cores, {platform.system()} {platform.machine()}; {versions}"
