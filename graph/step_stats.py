@@ -6,8 +6,8 @@ except what is on the stream ``"input"``. The step of a record is the number tha
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice, pairwise
 from statistics import median
 
 from graph.errors import GraphError
@@ -31,7 +31,7 @@ class StepStats:
     steps : steps in the timeline.
     step_s : from the last end of the step before, over all ranks, to the last end of the step; a median over steps.
     compute_s : computing, a rank.
-    comm_s : time in which a transfer of the rank is under way or waited for.
+    comm_s : time in which a transfer of the rank is under way or waited for, between the step's two ends.
     exposed_comm_s : the part of `comm_s` in which the rank computes nothing.
     kinds : ``"forward"``, ``"backward"``, ``"update"``, ``"allreduce"`` ... -> seconds of work, a rank; waiting is no work.
     bytes_sent_total : bytes sent by all ranks in all steps.
@@ -80,13 +80,13 @@ def step_stats(timeline: Timeline) -> StepStats:
             flop += r.flop * timeline.like.get(r.rank, 1)
     steps = sorted(ends)
     first = min(r.start for r in timeline)
-    lengths = [ends[b] - ends[a] for a, b in pairwise(steps)] or [ends[steps[0]] - first]
-    ranks = [(_of_rank(found, steps[1:] or steps), timeline.like.get(r, 1)) for r, found in leaves.items()]
+    windows = {b: (ends[a], ends[b]) for a, b in pairwise(steps)} or {steps[0]: (first, ends[steps[0]])}
+    ranks = [(_of_rank(found, windows), timeline.like.get(r, 1)) for r, found in leaves.items()]
     workers = [(seconds, like) for seconds, like in ranks if "forward" in seconds] or ranks
     totals = _means(workers)
     return StepStats(
         steps=len(steps),
-        step_s=median(lengths),
+        step_s=median(b - a for a, b in windows.values()),
         compute_s=totals[_COMPUTE],
         comm_s=totals[_COMM],
         exposed_comm_s=totals[_EXPOSED],
@@ -111,28 +111,35 @@ def _means(ranks: Iterable[tuple[Mapping[str, float], int]]) -> dict[str, float]
     return mean
 
 
-def _of_rank(leaves: list[Record], steps: list[int]) -> dict[str, float]:
-    """One rank's medians over these steps, by kind."""
+def _of_rank(leaves: list[Record], windows: Mapping[int, Interval]) -> dict[str, float]:
+    """One rank's medians over steps, by kind. Waiting counts in the step in which it passes, whatever it is for."""
     busy = union((r.start, r.end) for r in leaves if _is_computing(r))
     active = union((r.start, r.end) for r in leaves)
-    by_step: dict[int, list[Record]] = {k: [] for k in steps}
+    transfers = union((r.ready, r.end) for r in leaves if is_transfer(r))
+    inputs = union((r.ready, r.start) for r in leaves if r.stream == "input")
+    by_step: dict[int, dict[str, float]] = {k: defaultdict(float) for k in windows}
     for r in leaves:
-        if step_of(r) in by_step:
-            by_step[step_of(r)].append(r)
-    found: dict[str, list[float]] = defaultdict(list)
-    for number, (_, records) in enumerate(sorted(by_step.items())):
-        seconds: dict[str, float] = defaultdict(float)
-        for r in records:
+        if (seconds := by_step.get(step_of(r))) is not None:
             seconds[kind_of(r)] += r.seconds
             seconds[_COMPUTE] += r.seconds if _is_computing(r) else 0.0
-        comm = union((r.ready, r.end) for r in records if is_transfer(r))
+    for step, (begin, end) in windows.items():
+        seconds, comm = by_step[step], within(transfers, begin, end)
         seconds[_COMM] = sum(b - a for a, b in comm)
         seconds[_EXPOSED] = sum(b - a - _overlap(busy, a, b) for a, b in comm)
-        waits = union((r.ready, r.start) for r in records if r.stream == "input")
-        seconds[_INPUT] = sum(b - a - _overlap(active, a, b) for a, b in waits)
-        for name, s in seconds.items():
-            found[name] += [0.0] * (number - len(found[name])) + [s]
-    return {name: median(s + [0.0] * (len(steps) - len(s))) for name, s in found.items()}
+        seconds[_INPUT] = sum(b - a - _overlap(active, a, b) for a, b in within(inputs, begin, end))
+    names = dict.fromkeys(name for seconds in by_step.values() for name in seconds)
+    return {name: median(seconds.get(name, 0.0) for seconds in by_step.values()) for name in names}
+
+
+def within(intervals: Sequence[Interval], begin: float, end: float) -> list[Interval]:
+    """What of disjoint intervals, in order, lies between two times."""
+    first = bisect_right(intervals, begin, key=lambda i: i[1])
+    found: list[Interval] = []
+    for a, b in islice(intervals, first, None):
+        if a >= end:
+            break
+        found.append((max(a, begin), min(b, end)))
+    return found
 
 
 def _is_computing(r: Record) -> bool:

@@ -49,14 +49,19 @@ def test_the_first_step_is_left_out_when_there_are_others():
 
 
 def test_steps_may_overlap():
-    """The next step's communication is hidden by this step's computing."""
-    records = [
-        of(A, (0, "forward", "a", 0), "compute", 0, 0, 10),
-        of(A, (1, "weights", 0, "recv"), "comm<", 2, 3, 4),
-        of(A, (1, "forward", "a", 0), "compute", 10, 10, 20),
-    ]
+    """The next step's communication is hidden by this step's computing: it counts in the step in which it passes."""
+    records = [of(A, (k, "forward", "a", 0), "compute", 10 * k, 10 * k, 10 * k + 10) for k in range(4)]
+    records += [of(A, (k + 1, "weights", 0, "recv"), "comm<", 10 * k + 2, 10 * k + 3, 10 * k + 4) for k in range(3)]
     s = step_stats(Timeline(records))
     assert (s.comm_s, s.exposed_comm_s, s.step_s) == (2.0, 0.0, 10.0)
+
+
+def test_waiting_is_never_longer_than_the_step():
+    """A receive that was issued two steps before it is answered."""
+    records = [of(A, (k, "forward", "a", 0), "compute", 10 * k, 10 * k, 10 * k + 4) for k in range(4)]
+    records += [of(A, (k, "weights", 0, "recv"), "comm<", max(10 * k - 15, 0), 10 * k + 9, 10 * k + 10) for k in range(4)]
+    s = step_stats(Timeline(records))
+    assert (s.comm_s, s.exposed_comm_s, s.step_s) == (10.0, 6.0, 10.0)
 
 
 def test_like_ranks_count():
