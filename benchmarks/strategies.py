@@ -34,7 +34,7 @@ NETS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Title -> settings on top of `BASE`."""
 STRATEGIES = ("ring", "tree", "parameter_server", "hybrid")
-ROUNDS = 3
+ROUNDS = 1
 TRIES = 3  # of a run that ended inconclusive
 LIMIT = 0.20
 

@@ -57,7 +57,10 @@ def step_of(r: Record) -> int:
 
 def kind_of(r: Record) -> str:
     """What a record is about: ``"forward"`` of ``(3, "forward", "conv1", 0)``."""
-    return next((x for x in r.id if isinstance(x, str)), "")
+    for x in r.id:
+        if isinstance(x, str):
+            return x
+    return ""
 
 
 def is_transfer(r: Record) -> bool:
@@ -73,11 +76,15 @@ def step_stats(timeline: Timeline) -> StepStats:
     leaves: dict[Rank, list[Record]] = defaultdict(list)
     sent = flop = 0
     for r in timeline:
-        ends[step_of(r)] = max(ends.get(step_of(r), r.end), r.end)
+        step = step_of(r)
+        if r.end > ends.setdefault(step, r.end):
+            ends[step] = r.end
         if r.is_leaf:
             leaves[r.rank].append(r)
-            sent += r.nbytes * timeline.like.get(r.rank, 1) if r.id[-1] == "send" else 0
-            flop += r.flop * timeline.like.get(r.rank, 1)
+            if r.id[-1] == "send":
+                sent += r.nbytes * timeline.like.get(r.rank, 1)
+            elif r.flop:
+                flop += r.flop * timeline.like.get(r.rank, 1)
     steps = sorted(ends)
     first = min(r.start for r in timeline)
     windows = {b: (ends[a], ends[b]) for a, b in pairwise(steps)} or {steps[0]: (first, ends[steps[0]])}
@@ -113,15 +120,21 @@ def _means(ranks: Iterable[tuple[Mapping[str, float], int]]) -> dict[str, float]
 
 def _of_rank(leaves: list[Record], windows: Mapping[int, Interval]) -> dict[str, float]:
     """One rank's medians over steps, by kind. Waiting counts in the step in which it passes, whatever it is for."""
-    busy = union((r.start, r.end) for r in leaves if _is_computing(r))
-    active = union((r.start, r.end) for r in leaves)
-    transfers = union((r.ready, r.end) for r in leaves if is_transfer(r))
-    inputs = union((r.ready, r.start) for r in leaves if r.stream == "input")
+    computing, moving, waiting = list[Interval](), list[Interval](), list[Interval]()
     by_step: dict[int, dict[str, float]] = {k: defaultdict(float) for k in windows}
     for r in leaves:
         if (seconds := by_step.get(step_of(r))) is not None:
-            seconds[kind_of(r)] += r.seconds
-            seconds[_COMPUTE] += r.seconds if _is_computing(r) else 0.0
+            seconds[kind_of(r)] += r.end - r.start
+        if is_transfer(r):
+            moving.append((r.ready, r.end))
+        elif r.stream != "input":
+            computing.append((r.start, r.end))
+            if seconds is not None:
+                seconds[_COMPUTE] += r.end - r.start
+        if r.stream == "input" and r.start > r.ready:
+            waiting.append((r.ready, r.start))
+    busy, transfers, inputs = union(computing), union(moving), union(waiting)
+    active = union((r.start, r.end) for r in leaves) if inputs else []
     for step, (begin, end) in windows.items():
         seconds, comm = by_step[step], within(transfers, begin, end)
         seconds[_COMM] = sum(b - a for a, b in comm)
@@ -140,10 +153,6 @@ def within(intervals: Sequence[Interval], begin: float, end: float) -> list[Inte
             break
         found.append((max(a, begin), min(b, end)))
     return found
-
-
-def _is_computing(r: Record) -> bool:
-    return not is_transfer(r) and r.stream != "input"
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:

@@ -2,7 +2,8 @@
 
 A step of several micro-batches runs the same segments again and again, one after another on one stream. A value that each
 micro-batch writes before it reads it is dead in between, however often it comes back. So its life is that of one micro-batch, the
-last; and whatever else is touched during any micro-batch counts as alive throughout the last one, which is never too short.
+last, in which they all keep to one order; and whatever else is not over before the first one begins counts as alive throughout
+the last one, which is never too short. Where micro-batches overlap, or differ in their order, lives stay as they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from itertools import pairwise
 from graph.ir import Graph
 from graph.parallel.plan import Do, Plan
 from graph.parallel.unroll import StepAction
+from graph.passes.plan_memory import ancestors
 from graph.record import record
 from hw.kernels.record import Call
 from hw.lowered import MICRO_BATCH
@@ -90,7 +92,7 @@ class _Uses:
         self.kernels: dict[int, str] = {}  # user -> the segment it belongs to
         self.micro_batch: dict[int, int] = {}  # user -> its micro-batch
         self.written: set[tuple[str, int]] = set()  # (value, micro-batch): written there
-        self.kept: set[str] = set()  # values that a micro-batch reads and has not written
+        self.kept: set[str] = set()  # what a micro-batch reads and has not written
 
     def touch(self, name: str, nbytes: int, at: int) -> None:
         if nbytes:
@@ -112,12 +114,13 @@ class _Uses:
                 self.kernels[at], self.micro_batch[at] = a.ins.kernel, a.ins.id[MICRO_BATCH]
             if call is not None:
                 self.call(call, at)
-        for ref in (*a.ins.reads, *a.ins.writes):
-            b = self.buffers[ref.buffer]
-            if b.kind not in self.persistent:
+        m = self.micro_batch.get(first, -1)
+        for refs, writes in ((a.ins.reads, False), (a.ins.writes, True)):
+            for ref in (r for r in refs if self.buffers[r.buffer].kind not in self.persistent):
                 name, slot, _, _ = self.plan.key(self.me, ref)
                 for at in range(first, len(self.needs)):
-                    self.touch(buffer_slot(name, slot), b.size * b.itemsize, at)
+                    self.touch(buffer_slot(name, slot), self.buffers[name].nbytes // self.buffers[name].slots, at)
+                self.enter(buffer_slot(name, slot), m, writes)
         self.last[a.index] = len(self.needs) - 1
 
     def call(self, call: Call, at: int) -> None:
@@ -128,28 +131,37 @@ class _Uses:
                 if v in self.placed:
                     continue
                 self.touch(v, self.graph.type_of(v).nbytes, at)
-                if writes:
-                    self.written.add((v, m))
-                elif (v, m) not in self.written:
-                    self.kept.add(v)
+                self.enter(v, m, writes)
+
+    def enter(self, name: str, m: int, writes: bool) -> None:
+        """Enter whether a micro-batch writes this before it reads it."""
+        if writes:
+            self.written.add((name, m))
+        elif (name, m) not in self.written:
+            self.kept.add(name)
 
     def one_micro_batch(self) -> None:
         """Cut the life of what every micro-batch makes anew to the last one; lengthen that of the rest by it."""
         repeated = self._repeated()
         anew = {v for v, users in self.uses.items() if v not in self.kept and repeated.issuperset(users)}
         spans: dict[int, list[int]] = {}
-        for at in (at for v in anew for at in self.uses[v]):
+        for at in sorted({at for v in anew for at in self.uses[v]}):
             spans.setdefault(self.micro_batch[at], []).append(at)
-        frames = [(min(spans[m]), max(spans[m])) for m in sorted(spans)]
-        if len(frames) < 2 or any(a[1] >= b[0] for a, b in pairwise(frames)):
-            return  # none, or they are not one after another
-        begin, end = frames[0][0], frames[-1][1]
+        frames = [spans[m] for m in sorted(spans)]
+        if len(frames) < 2 or any(a[-1] >= b[0] or not self._is_like(a, frames[-1]) for a, b in pairwise(frames)):
+            return  # none, or they are not one after another, or the last does not do in its order what another does
+        last, end = frames[-1][0], frames[-1][-1]
+        over = ancestors(self.needs)[frames[0][0]]  # before the first of them, and so before all
         for v, users in self.uses.items():
-            last = [at for at in users if at >= frames[-1][0]]
-            if v in anew and last:
-                self.uses[v] = last
-            elif any(begin <= at <= end for at in users):
-                self.uses[v] = users + list(frames[-1])
+            if v in anew and users[-1] >= last:
+                self.uses[v] = [at for at in users if at >= last]
+            elif any(at <= end and not over >> at & 1 for at in users):
+                self.uses[v] = [*users, last, end]
+
+    def _is_like(self, frame: Sequence[int], last: Sequence[int]) -> bool:
+        """Whether a micro-batch's users are among those of the last one, in the same order."""
+        kernels = iter([self.kernels[at] for at in last])
+        return all(self.kernels[at] in kernels for at in frame)
 
     def _repeated(self) -> set[int]:
         """Users whose segment runs in more than one micro-batch."""

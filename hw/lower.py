@@ -47,7 +47,7 @@ def lower(plan: Plan, role: str, platform: Platform, *, algorithms: Mapping[str,
     if graph is None:
         raise HwError(f"role {role!r} has no graph, so there is nothing to lower")
     views = _views(graph)
-    actions = unroll(plan, plan.first_rank(role), expand=False)  # who touches a buffer is the collective
+    actions = unroll(plan, plan.first_rank(role), expand=False)  # a collective holds its buffer as long as its parts
     dos: dict[str, Do] = {}
     for a in actions:
         if isinstance(a.ins, Do):

@@ -11,8 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 
-from graph.ir import Kind
-from graph.parallel.plan import Do, Instruction, Plan, Rank
+from graph.parallel.plan import BufferKind, Do, Instruction, Plan, Rank
 from graph.record import record
 from hw.cost.alpha_beta import everybody, neighbours
 from hw.cost.record import CostModel
@@ -155,8 +154,12 @@ class PlacedModel:
         return self._seconds[key]
 
     def engine(self, rank: Rank, stream: str) -> str:
-        """One core for everything, or an engine for each stream."""
-        return "core" if self._is_core(rank) else stream
+        """One core for everything, or an engine for each stream; kernels of two streams take turns, for the whole device is what
+        each of them is priced with.
+        """
+        if self._is_core(rank):
+            return "core"
+        return "compute" if stream == "update" else stream
 
     def send_seconds(self, rank: Rank, peer: Rank, nbytes: int) -> float:
         """Seconds of the sender's core; 0.0 where a DMA engine sends."""
@@ -229,9 +232,14 @@ class PlacedModel:
 
     def input_seconds(self, rank: Rank, do: Do) -> tuple[float, float]:
         """(storage, decode) seconds of a batch, with the rank's share of its node's storage and cores."""
-        data = self.lowered[rank.role].graph.of_kind(Kind.DATA)
-        samples = max((v.type for v in data), key=lambda t: t.nbytes).shape[0] if data else 0
-        return self.input_stage.seconds(samples, len(self._readers[self.system.node_of(self.places[rank])]))
+        node = self._readers[self.system.node_of(self.places[rank])]
+        return self.input_stage.seconds(self._samples(rank), sum(self._samples(r) > 0 for r in node))
+
+    def _samples(self, rank: Rank) -> int:
+        """Samples of a batch that a rank takes; labels alone, which are whole numbers, are none."""
+        graph, buffers = self.lowered[rank.role].graph, self.plan.role[rank.role].buffers.values()
+        taken = [graph.type_of(v) for b in buffers if b.kind == BufferKind.DATA for v in b.values]
+        return max((t.shape[0] for t in taken if t.dtype.is_float), default=0)
 
     def input_depth(self, rank: Rank) -> int:
         """Batches prepared ahead."""

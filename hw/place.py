@@ -2,8 +2,8 @@
 
 A role says it with the place of its compute stream: ``"device"``, the next free device, or ``"host"``, the computer around the
 devices. Devices are taken in the order of the best ring (`hw.topology.ring_order`). A role with an axis ``"node"`` keeps to it:
-its ranks with coordinate k there stand in node k. On this computer there is nothing around the cores, so a rank on its host
-takes a core of its own.
+its ranks with coordinate k there stand in node k, and those of a role that `is_turned` begin k / nodes of the way around. On this
+computer there is nothing around the cores, so a rank on its host takes a core of its own.
 """
 
 from collections.abc import Sequence

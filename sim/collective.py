@@ -57,9 +57,11 @@ class ClosedForms:
         return self._here.pop((players, a.id)) if len(here) == len(players) else None
 
     def nbytes_sent(self, rank: Rank, c: Collective) -> int:
-        """Bytes that a rank sends in a collective, counted from its program."""
-        is_even = COLLECTIVES[c.algorithm].symmetric and not self.plan.extent(rank, c.what)[1] % self.plan.index(rank, c.along)[1]
-        key = rank.role if is_even else rank, c.algorithm, c.along, c.what, c.root
+        """Bytes that a rank sends in a collective, counted from its program once for all buffers of a size."""
+        size, is_symmetric = self.plan.extent(rank, c.what)[1], COLLECTIVES[c.algorithm].symmetric
+        is_even = is_symmetric and not size % self.plan.index(rank, c.along)[1]
+        who, root = rank.role if is_even else rank, None if is_symmetric else c.root
+        key = who, c.algorithm, c.along, root, size, self.plan.buffer(rank, c.what.buffer).itemsize
         if key not in self._sent:
             instructions = self.plan.transfers(rank, c)
             self._sent[key] = sum(self.plan.nbytes(rank, i.what) for i in instructions if isinstance(i, Send))

@@ -112,8 +112,11 @@ class Device:
 
     def transfer(self, by: int) -> None:
         """A transfer of its ranks begins (+1) or ends (-1)."""
+        if self.contention == 1.0:
+            self.transfers += by
+            return
         running: list[tuple[Engine, Job]] = []
-        changes = self.contention != 1.0 and 0 in (self.transfers, self.transfers + by)
+        changes = 0 in (self.transfers, self.transfers + by)
         if changes:
             running = [(e, e.running) for e in self.engines.values() if e.running is not None and e.running.turn == COMPUTE]
         for engine, job in running:

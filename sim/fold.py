@@ -93,6 +93,7 @@ class Fold:
         _, first, self.classes = np.unique(colour, return_index=True, return_inverse=True)
         self.reps: tuple[Rank, ...] = tuple(plan.ranks[k] for k in np.sort(first))
         self._rep = [plan.ranks[int(k)] for k in first]
+        self._player: Mapping[Rank, Rank] = {r: self._rep[k] for r, k in zip(plan.ranks, self.classes.tolist(), strict=True)}
         self.sizes: Mapping[Rank, int] = dict(zip(self._rep, np.bincount(self.classes).tolist(), strict=True))
         self._routes = Routes(
             ranks=plan.ranks,
@@ -106,7 +107,7 @@ class Fold:
 
     def rep(self, rank: Rank) -> Rank:
         """The rank that plays for this one."""
-        return self._rep[int(self.classes[self._number[rank]])]
+        return self._player[rank]
 
     def capacity(self, link: Link) -> float:
         """Bytes per second of a link of a route; of one that stands for several, of all of them."""

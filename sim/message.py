@@ -81,12 +81,12 @@ class MessageNetwork:
         t.end = max(t.end, now + t.nbytes / port.capacity)
         for call in self.on_busy:
             call(port.link, now, t.end)
-        self.clock.later(t.end - now, self._release, port)
+        self.clock.at(t.end, self._release, port)
         t.hop += 1
         if t.hop < len(t.ports):
             self._reach(t)
         else:
-            self.clock.later(t.end - now, t.then)
+            self.clock.at(t.end, t.then)
 
     def _release(self, port: _Port) -> None:
         port.taken = False

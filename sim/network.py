@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from math import inf
 
-from sim.clock import Clock
+from sim.clock import Call, Clock
 from sim.errors import SimError
 from sim.model import Link
 
@@ -28,25 +28,37 @@ def checked_capacity(link: Link, capacity: Callable[[Link], float]) -> float:
 
 
 class _Edge:
-    """A directed link and the pipes with flows over it."""
+    """A directed link, the pipes with flows over it, and how many flows these are; then notes of one solution."""
 
-    __slots__ = ("capacity", "free", "load", "pipes")
+    __slots__ = ("capacity", "free", "load", "pipes", "seen", "todo")
 
     def __init__(self, capacity: float) -> None:
-        self.capacity, self.free, self.load = capacity, 0.0, 0
+        self.capacity, self.load = capacity, 0
         self.pipes: dict[_Pipe, int] = {}
+        self.free, self.todo = 0.0, 0  # what is left of its capacity, for so many flows
+        self.seen = 0
 
 
 class _Pipe:
     """All flows on one route."""
 
-    __slots__ = ("edges", "flows", "links", "old", "rate", "served", "since", "stamp")
+    __slots__ = ("edges", "end", "flows", "links", "old", "rate", "seen", "served", "since")
 
     def __init__(self, links: Weighted, edges: tuple[tuple[_Edge, int], ...]) -> None:
         self.links, self.edges = links, edges
         self.flows: list[tuple[float, int, Callable[[], object]]] = []  # heap of (served bytes at its end, number, then)
         self.rate = self.old = self.served = self.since = 0.0
-        self.stamp = 0
+        self.end: Call | None = None  # of the next flow that ends
+        self.seen = 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Nobody else is on its links."""
+        own = 1 if self.flows else 0
+        for edge, _ in self.edges:
+            if len(edge.pipes) > own:
+                return False
+        return True
 
     def advance(self, now: float) -> None:
         """Count what was served until now. A lone flow counts from zero, which keeps the sum exact."""
@@ -78,7 +90,7 @@ class FlowNetwork:
         self._edges: dict[Link, _Edge] = {}
         self._pipes: dict[Weighted, _Pipe] = {}
         self._dirty: dict[_Pipe, None] = {}
-        self._number = 0
+        self._number = self._mark = 0
         self.solved = 0  # how often rates were solved, for the curious
 
     def start(self, nbytes: int, links: Weighted, then: Callable[[], object]) -> None:
@@ -95,6 +107,8 @@ class FlowNetwork:
             pipe.served, pipe.since, pipe.rate, pipe.old = 0.0, self.clock.now, 0.0, 0.0
             for edge, times in pipe.edges:
                 edge.pipes[pipe] = times
+        for edge, times in pipe.edges:
+            edge.load += times
         self._number += 1
         heappush(pipe.flows, (pipe.served + nbytes, self._number, then))
         self._touch(pipe)
@@ -117,16 +131,20 @@ class FlowNetwork:
     def _solve(self) -> None:
         """New rates for every component with something new in it."""
         dirty, self._dirty = self._dirty, {}
-        seen: set[_Pipe] = set()
+        self._mark += 1
         for first in dirty:
-            if first not in seen:
-                pipes, edges = _component(first, seen)
-                if pipes:
-                    self.solved += 1
-                    _fill(pipes, edges)
-                for pipe in pipes:
-                    if pipe.rate != pipe.old or pipe in dirty:
-                        self._schedule(pipe)
+            if first.seen == self._mark:
+                continue
+            if first.is_alone:
+                pipes, edges = [first] if first.flows else [], list[_Edge]()
+            else:
+                pipes, edges = _component(first, self._mark)
+            if pipes:
+                self.solved += 1
+                _fill(pipes, edges)
+            for pipe in pipes:
+                if pipe.rate != pipe.old or pipe in dirty:
+                    self._schedule(pipe)
 
     def _schedule(self, pipe: _Pipe) -> None:
         """Count with the old rate up to now, go on with the new one, and set the time of the next end."""
@@ -134,22 +152,24 @@ class FlowNetwork:
         pipe.rate = pipe.old
         pipe.advance(now)
         pipe.rate = pipe.old = rate
-        pipe.stamp += 1
+        if pipe.end is not None:
+            pipe.end.cancel()
+            pipe.end = None
         if pipe.flows:
-            self.clock.later(max(pipe.flows[0][0] - pipe.served, 0.0) / rate, self._due, pipe, pipe.stamp)
+            pipe.end = self.clock.later(max(pipe.flows[0][0] - pipe.served, 0.0) / rate, self._due, pipe)
         for call in self.on_rate:
             call(pipe.links, len(pipe.flows), rate, now)
 
-    def _due(self, pipe: _Pipe, stamp: int) -> None:
+    def _due(self, pipe: _Pipe) -> None:
         """The next flow of a pipe has ended, and those that end with it."""
-        if pipe.stamp != stamp:
-            return
         now = self.clock.now
         pipe.since, pipe.served = now, pipe.flows[0][0]
         near = pipe.served + pipe.rate * now * 2.0**-52  # what is left would not move the clock
         ended = []
         while pipe.flows and pipe.flows[0][0] <= near:
             ended.append(heappop(pipe.flows)[2])
+        for edge, times in pipe.edges:
+            edge.load -= times * len(ended)
         if not pipe.flows:
             for edge, _ in pipe.edges:
                 del edge.pipes[pipe]
@@ -160,52 +180,59 @@ class FlowNetwork:
             then()
 
 
-def _component(first: _Pipe, seen: set[_Pipe]) -> tuple[list[_Pipe], list[_Edge]]:
-    """The pipes with flows that are connected to `first` through links, and those links."""
+def _component(first: _Pipe, mark: int) -> tuple[list[_Pipe], list[_Edge]]:
+    """The pipes with flows that are connected to `first` through links, and those links; they are marked as seen."""
     pipes: list[_Pipe] = []
-    edges: dict[_Edge, None] = {}
+    edges: list[_Edge] = []
     stack = [first]
-    seen.add(first)
+    first.seen = mark
     while stack:
         pipe = stack.pop()
         if pipe.flows:
             pipes.append(pipe)
         for edge, _ in pipe.edges:
-            if edge not in edges:
-                edges[edge] = None
+            if edge.seen != mark:
+                edge.seen = mark
+                edges.append(edge)
                 for other in edge.pipes:
-                    if other not in seen:
-                        seen.add(other)
+                    if other.seen != mark:
+                        other.seen = mark
                         stack.append(other)
-    return pipes, list(edges)
+    return pipes, edges
 
 
 def _fill(pipes: list[_Pipe], edges: list[_Edge]) -> None:
     """Progressive filling: give every pipe the share of its tightest link, the tightest links first."""
     if len(pipes) == 1:
         (pipe,) = pipes
-        pipe.rate = min(edge.capacity / (times * len(pipe.flows)) for edge, times in pipe.edges)
+        flows = len(pipe.flows)
+        pipe.rate = min([edge.capacity / (times * flows) for edge, times in pipe.edges])
         return
-    for edge in edges:
-        edge.free, edge.load = edge.capacity, sum(len(p.flows) * times for p, times in edge.pipes.items())
-    shares = [(edge.free / edge.load, k) for k, edge in enumerate(edges) if edge.load]
+    shares = []
+    for k, edge in enumerate(edges):
+        edge.free, edge.todo = edge.capacity, edge.load
+        if edge.load:
+            shares.append((edge.free / edge.load, k))
     heapify(shares)
-    todo = set(pipes)
-    level = 0.0
-    while todo:
+    for pipe in pipes:
+        pipe.rate = 0.0  # not known yet
+    left, level = len(pipes), 0.0
+    while left:
         share, k = heappop(shares)
         edge = edges[k]
-        if not edge.load:
+        if not edge.todo:
             continue
         level = max(level, share)
-        if (now := edge.free / edge.load) > level * (1.0 + SAME):  # it was asked before others took less than their part
+        now = edge.free / edge.todo
+        if now > level * (1.0 + SAME):  # it was asked before others took less than their part
             heappush(shares, (now, k))
             continue
         for pipe in edge.pipes:
-            if pipe in todo:
-                todo.discard(pipe)
+            if not pipe.rate:
                 pipe.rate = level
+                left -= 1
                 flows = len(pipe.flows)
                 for other, times in pipe.edges:
-                    other.load -= times * flows
-                    other.free -= times * flows * level
+                    taken = times * flows
+                    other.todo -= taken
+                    other.free -= taken * level

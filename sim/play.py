@@ -19,6 +19,7 @@ from graph.parallel.plan import Collective, Do, Instruction, Message, Plan, Rank
 from graph.timeline import Record, Timeline
 from sim.clock import Clock
 from sim.collective import ClosedForms
+from sim.connection import Connection, Connections
 from sim.device import COMPUTE, TRANSFER, Device, Engine, Job
 from sim.errors import OutOfMemory, SimError, Stuck
 from sim.fold import Fold, Unfolded
@@ -28,6 +29,7 @@ from sim.lanes import Parcel, TimedLanes
 from sim.message import MessageNetwork
 from sim.model import SystemModel
 from sim.network import FlowNetwork
+from sim.streams import Streams
 
 
 class Detail(StrEnum):
@@ -113,6 +115,8 @@ class _Player:
             self.network = MessageNetwork(clock, self.fold.capacity, hooks(instruments, "on_link_busy"))
         else:
             self.network = FlowNetwork(clock, self.fold.capacity, hooks(instruments, "on_flow_rate"))
+        self.streams = Streams(plan)
+        self.connections = Connections(plan, model, self.fold)
         self.lanes = TimedLanes(plan.slots, self.carry, self.deliver)
         like = {r: n for r, n in self.fold.sizes.items() if n > 1}
         self.timeline = Timeline(plan_hash=plan.hash, source="predicted", like=like)
@@ -122,7 +126,7 @@ class _Player:
         self.devices = {r: at[model.place(r)] for r in self.fold.reps}
         self.inputs = {r: InputStage(depth) for r in self.fold.reps if (depth := model.input_depth(r))}
         self._engines: dict[tuple[Rank, str], Engine] = {}
-        self._latency: dict[tuple[Rank, Rank], float] = {}
+        self._sizes = {(r.name, name): (b.size, b.itemsize) for r in plan.roles for name, b in r.buffers.items()}
 
     def play(self) -> Timeline:
         """Until nothing happens any more."""
@@ -142,7 +146,7 @@ class _Player:
         """The machine of a rank, with the host that issues its actions."""
         window = self.model.launch_depth(rank)
         machine = Machine(self.plan, rank, self.begin, self.log, clock=lambda: self.clock.now, window=window)
-        machine.program = self.hosted(machine, machine.program)
+        machine.program = self.hosted(machine, self.streams.of(rank))
         return machine
 
     def hosted(self, machine: Machine, program: Generator[Instruction, Any, None]) -> Generator[Instruction, Any, None]:
@@ -174,7 +178,8 @@ class _Player:
                 self.begin_do(a, a.ins)
             case Send():
                 rank = a.machine.rank
-                self.lanes.offer(a, rank, self.plan.peer(rank, a.ins.to))
+                a.peer = self.connections.of(rank, a.ins.to).dst
+                self.lanes.offer(a, rank, a.peer)
             case Recv():
                 self.begin_recv(a, a.ins)
             case Collective():
@@ -203,7 +208,9 @@ class _Player:
     def begin_recv(self, a: Action, recv: Recv) -> None:
         """It waits for its letter."""
         rank, source = a.machine.rank, recv.source
-        self.lanes.want(a, rank, source if isinstance(source, str) else self.plan.peer(rank, source))
+        if not isinstance(source, str):
+            source = a.peer = self.plan.peer(rank, source)
+        self.lanes.want(a, rank, source)
         if recv.timeout is not None:
             self.clock.later(recv.timeout, self.lanes.give_up, a)
 
@@ -243,38 +250,34 @@ class _Player:
         send, rank = a.ins, a.machine.rank
         if not isinstance(send, Send):
             raise SimError(f"{a!r} sends nothing")
-        nbytes = self.plan.nbytes(rank, send.what)
+        nbytes, line = self.nbytes(a), self.connections.of(rank, send.to)
         for call in self.on_message:
             call(rank, dst, a.id, nbytes, self.clock.now)
         if seconds := self.model.send_seconds(rank, dst, nbytes):
-            self.work(a, TRANSFER, seconds, partial(self.sent, a, send, dst))
+            self.work(a, TRANSFER, seconds, partial(self.sent, a, send, line))
             return
         self.started(a)
         self.devices[rank].transfer(+1)
-        self.devices[self.fold.rep(dst)].transfer(+1)
-        self.network.start(nbytes, self.fold.route(rank, dst, send.to), partial(self.flowed, a, send, dst))
+        self.devices[line.rep].transfer(+1)
+        self.network.start(nbytes, line.links, partial(self.flowed, a, send, line))
 
-    def flowed(self, a: Action, send: Send, dst: Rank) -> None:
+    def flowed(self, a: Action, send: Send, line: Connection) -> None:
         """The last byte has left."""
         self.devices[a.machine.rank].transfer(-1)
-        self.devices[self.fold.rep(dst)].transfer(-1)
-        self.sent(a, send, dst)
+        self.devices[line.rep].transfer(-1)
+        self.sent(a, send, line)
 
-    def sent(self, a: Action, send: Send, dst: Rank) -> None:
+    def sent(self, a: Action, send: Send, line: Connection) -> None:
         """The sender is done; the letter arrives after the latency."""
-        key = a.machine.rank, dst
-        if key not in self._latency:
-            self._latency[key] = self.model.latency(*key)
-        self.clock.later(self._latency[key], self.arrived, send, *key)
+        self.clock.later(line.latency, self.arrived, send, line)
         a.machine.finish(a)
 
-    def arrived(self, send: Send, source: Rank, dst: Rank) -> None:
+    def arrived(self, send: Send, line: Connection) -> None:
         """Whoever plays for the receiver gets its letter from everyone of the sender's class that sends to it."""
-        copies = self.fold.sources(source, send.to)
-        parcel = Parcel((source, dst, send.lane), len(copies))
-        for s in copies:
-            self.lanes.arrived(Letter(s, send.tag, send.note, parcel), self.fold.rep(dst), send.lane)
-        if not copies:  # nobody plays who takes it
+        parcel = Parcel((line.source, line.dst, send.lane), len(line.copies))
+        for s in line.copies:
+            self.lanes.arrived(Letter(s, send.tag, send.note, parcel), line.rep, send.lane)
+        if not line.copies:  # nobody plays who takes it
             self.lanes.free(*parcel.wire)
 
     def deliver(self, a: Action, letter: Letter) -> None:
@@ -283,17 +286,26 @@ class _Player:
         if not isinstance(recv, Recv):
             raise SimError(f"{a!r} receives nothing")
         a.take(Message(letter.source, letter.tag, letter.note))
-        source = letter.source if isinstance(recv.source, str) else self.plan.peer(rank, recv.source)
+        source = letter.source if a.peer is None else a.peer
 
         def ended() -> None:
             self.lanes.taken(letter.contents)
             a.machine.finish(a)
 
-        if seconds := self.model.recv_seconds(rank, source, self.plan.nbytes(rank, recv.into), recv.add):
+        if seconds := self.model.recv_seconds(rank, source, self.nbytes(a), recv.add):
             self.work(a, TRANSFER, seconds, ended)
         else:
             self.started(a)
             self.clock.later(0.0, ended)
+
+    def nbytes(self, a: Action) -> int:
+        """Bytes of what a transfer names; as `Plan.nbytes`, from what the machine has looked up."""
+        if a.key is None:
+            return 0
+        buffer, _, part, parts = a.key
+        size, itemsize = self._sizes[a.machine.rank.role, buffer]
+        whole, rest = divmod(size, parts)
+        return (whole + (part < rest)) * itemsize
 
     def closed_end(self, a: Action, c: Collective) -> None:
         """A priced collective ends; its one leaf carries what the rank has sent."""
@@ -316,9 +328,9 @@ class _Player:
             case Do():
                 nbytes, flop = ins.work.nbytes, ins.work.flop
             case Send():
-                nbytes, peer = self.plan.nbytes(rank, ins.what), self.fold.rep(self.plan.peer(rank, ins.to))
+                nbytes, peer = self.nbytes(a), self.connections.of(rank, ins.to).rep
             case Recv():
-                nbytes, peer = self.plan.nbytes(rank, ins.into), self.fold.rep(a.value.source) if a.value is not None else None
+                nbytes, peer = self.nbytes(a), self.fold.rep(a.value.source) if a.value is not None else None
         self.add(
             Record(
                 rank=rank,

@@ -28,17 +28,23 @@ class Loaded:
     ----------
     file : as the user gave it.
     scenario : the scenario, overrides applied.
+    places : where its settings stand.
     warnings : what is allowed, but probably not meant.
     """
 
     file: str
     scenario: Scenario
+    places: Places
     warnings: tuple[str, ...] = ()
 
     @property
     def data_folder(self) -> Path | None:
         """Folder of the data set's files: relative to the scenario file."""
         return _data_folder(self.file, self.scenario)
+
+    def infeasible(self, why: str) -> ScenarioError:
+        """What to raise when a scenario turns out not to be possible once it is built, with its place."""
+        return ScenarioError([self.places.mistake(("parallel",), why, kind=MistakeKind.INFEASIBLE)])
 
 
 def _data_folder(file: str, scenario: Scenario) -> Path | None:
@@ -99,7 +105,7 @@ def check(doc: Document, overrides: Sequence[str] = (), seed: int | None = None,
     mistakes += [places.mistake(f.path, f.message, kind=f.kind) for f in found.findings if f.kind not in tolerated]
     if mistakes or scenario is None:
         raise ScenarioError(_in_order(mistakes))
-    return Loaded(file=doc.file, scenario=scenario, warnings=(*dropped, *found.warnings))
+    return Loaded(file=doc.file, scenario=scenario, places=places, warnings=(*dropped, *found.warnings))
 
 
 def _cross_check_rest(doc: Document, errors: Iterable[Mapping[str, Any]]) -> Findings:
@@ -174,6 +180,7 @@ _LIMITS = {
 _KINDS = {
     "int_type": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "string_type": "text",
     "bool_type": "true or false",
     "model_type": "a section of keys and values",

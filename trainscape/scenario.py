@@ -142,6 +142,9 @@ DIGITS = 1797
 
 DIGIT_CLASSES = 10
 
+MAX_BYTES = 2**40
+"""Of a bucket or a sample: more than any of them holds."""
+
 SAMPLES: Mapping[str, int] = {"mnist": 60_000, "cifar10": 50_000, "imagenet": 1_281_167}
 """Samples to train on: of MNIST (LeCun et al. 1998), CIFAR-10 (Krizhevsky 2009), ILSVRC 2012 (Russakovsky et al., IJCV 2015)."""
 
@@ -245,7 +248,9 @@ class ParallelPart(Part):
     )
     ranks: int = Field(default=1, ge=1, le=1_000_000, description="workers")
     collective: CollectiveName = Field(default="ring", description="algorithm that adds up the gradients")
-    bucket: Bytes = Field(default=32 * 1024, ge=1, description="gradients are sent in buckets of at least this size")
+    bucket: Bytes = Field(
+        default=32 * 1024, ge=1, le=MAX_BYTES, description="gradients are sent in buckets of at least this size"
+    )
     micro_batches: int = Field(
         default=1, ge=1, le=65_536, description="parts of a rank's batch whose gradients are added up before the update"
     )
@@ -253,7 +258,7 @@ class ParallelPart(Part):
         default=None, strict=False, description="parameter_server: where the servers are, devices or host"
     )
     server_count: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="parameter_server: servers that share the parameters"
+        default=None, ge=1, le=1024, description="parameter_server: servers that share the parameters"
     )
     levels: int | None = Field(
         default=None, ge=1, le=2, description="parameter_server: 2 adds up gradients within a node before they go to the servers"
@@ -279,7 +284,9 @@ class DataPart(Part):
     name: DataName = Field(strict=False, description="data set")
     folder: str | None = Field(default=None, min_length=1, description="folder of the files, seen from the scenario file")
     storage: Rate | None = Field(default=None, gt=0, description="what a node's storage delivers; by default samples are at hand")
-    sample: Bytes | None = Field(default=None, ge=1, description="bytes of a sample on storage; by default those of the image")
+    sample: Bytes | None = Field(
+        default=None, ge=1, le=MAX_BYTES, description="bytes of a sample on storage; by default those of the image"
+    )
     decode: Seconds | None = Field(default=None, ge=0, description="time of one core to make a sample ready; by default none")
     prefetch: int | None = Field(
         default=None, ge=1, le=1024, description="batches that a rank has made ready ahead; by default 2"

@@ -94,7 +94,7 @@ def train(built: Built, *, folder: Path, output: Output, data: Path | None = Non
 
     Parameters
     ----------
-    built : the scenario; workers run on this computer, whatever its system is.
+    built : a scenario of this computer.
     folder : run folder, for checkpoints.
     output : where progress is shown.
     data : folder of the data set's files, where it has one.

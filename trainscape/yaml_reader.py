@@ -84,8 +84,9 @@ def read_bytes(raw: bytes, file: str) -> Document:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        message = f"not UTF-8 text: byte {raw[e.start]:#04x} at offset {e.start}"
-        raise ScenarioError([Mistake(place=file, path="", message=message)]) from None
+        doc = Document(file, raw.decode("utf-8-sig", errors="replace"))
+        where = _position(doc.text, len(raw[: e.start].decode("utf-8-sig")))
+        raise ScenarioError([doc.mistake(where, (), f"not UTF-8 text: byte {raw[e.start]:#04x}")]) from None
     return read_text(text, file)
 
 
@@ -221,7 +222,9 @@ class _Composer:
         while type(event := next(self._events)).__name__ != "MappingEndEvent":
             at = self._at(event)
             key = self._key(event, at, path, depth)
-            value = self._node(next(self._events), (*path, key or "?"), depth + 1)
+            value = self._node(given := next(self._events), (*path, key or "?"), depth + 1)
+            if getattr(given, "value", None) == "" and value.content is None:
+                value.at = at  # nothing stands there; the library says where the next thing begins
             if key is None:
                 continue
             if key in seen:

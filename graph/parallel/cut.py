@@ -6,6 +6,7 @@ hold enough bytes (Li et al., "PyTorch Distributed", VLDB 2020, section 3.2).
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from graph.errors import InvalidPlan
 from graph.ir import Graph, Kind, Node, Phase
@@ -255,6 +256,31 @@ def accumulation_of(b: Bucket) -> Task:
     nbytes = 4 * b.size
     work = Work(flop=b.size, bytes_read=2 * nbytes, bytes_written=nbytes)
     return Task(what="accumulate", of=b.name, work=work, reads=(f"g.{b.name}", f"p.{b.name}"), writes=(f"g.{b.name}",))
+
+
+def passes_of(
+    graph: Graph,
+    segments: Mapping[str, Sequence[str]],
+    buckets: Sequence[Bucket],
+    buffers: Mapping[str, Buffer],
+    holder: Mapping[str, str],
+    *,
+    is_summed: bool,
+) -> dict[str, Any]:
+    """Parameters that `graph.parallel.programs.data_parallel.passes` takes, by name; `is_summed` as of `buffers_of`."""
+    tasks = {s: task_of(graph, s, nodes, holder) for s, nodes in segments.items()}
+    return {
+        "input": input_task(buffers),
+        "forward": tuple(t for t in tasks.values() if t.what == "forward"),
+        "backward": tuple(t for t in tasks.values() if t.what == "backward"),
+        "accumulate": tuple(map(accumulation_of, buckets)) if is_summed else (),
+        "finished": finished_by(graph, buckets, segments),
+    }
+
+
+def named(segments: Mapping[str, Sequence[str]], updates: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Segments as a `Role` has them: those of the passes, then what is renewed."""
+    return {s: tuple(nodes) for s, nodes in {**segments, **{f"update/{b}": nodes for b, nodes in updates.items()}}.items()}
 
 
 def whole_numbers(strategy: str, **numbers: object) -> None:

@@ -4,7 +4,7 @@ Instructions are data. What orders them is `graph.parallel.machine`; what they a
 Ids are paths with the step first: ``(step, what, of what, micro-batch ...)``.
 """
 
-from dataclasses import dataclass
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from graph.op import Work
@@ -23,23 +23,21 @@ class Rank(NamedTuple):
         return self.role + (str(list(self.at)).replace(" ", "") if self.at else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """Value number `index` of a buffer (it lies in slot ``index mod slots``), or one of its `parts`.
 
     With `turn`, parts are counted from the reader's index along those axes, times `stride`.
     """
 
     buffer: str
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # the tuple's method of this name is not used
     part: int = 0
     parts: int = 1
     turn: tuple[str, ...] = ()
     stride: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Coordinate:
+class Coordinate(NamedTuple):
     """Where a peer stands along an `axis` of its role: ``my index along `mine` // over * times + plus``, modulo the axis.
 
     Without axes of mine my index is 0, and the place is `plus` for everybody.
@@ -52,8 +50,7 @@ class Coordinate:
     plus: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The rank with my coordinates in another role, or `by` places further along some axes of mine.
 
     With `at`, the rank with these coordinates; along axes that are not in it, with mine of the same name.
@@ -63,6 +60,16 @@ class Peer:
     along: tuple[str, ...] = ()
     by: int = 0
     at: tuple[Coordinate, ...] = ()
+
+
+def _derived() -> Any:
+    """A field that follows from the others; players ask for it again and again."""
+    return field(init=False, repr=False, compare=False)
+
+
+def _derive(instruction: object, **fields: object) -> None:
+    for name, value in fields.items():
+        object.__setattr__(instruction, name, value)
 
 
 @record
@@ -98,22 +105,13 @@ class Send:
     wait: bool = False
     which: Path = ()
     stream: str = ""
+    id: Path = _derived()
+    reads: tuple[Ref, ...] = _derived()
+    writes: tuple[Ref, ...] = _derived()
+    on: str = _derived()
 
-    @property
-    def id(self) -> Path:
-        return (*self.tag, *self.which, "send")
-
-    @property
-    def reads(self) -> tuple[Ref, ...]:
-        return (self.what,)
-
-    @property
-    def writes(self) -> tuple[Ref, ...]:
-        return ()
-
-    @property
-    def on(self) -> str:
-        return (self.stream or self.lane) + ">"
+    def __post_init__(self) -> None:
+        _derive(self, id=(*self.tag, *self.which, "send"), reads=(self.what,), writes=(), on=(self.stream or self.lane) + ">")
 
 
 @record
@@ -134,22 +132,20 @@ class Recv:
     which: Path = ()
     stream: str = ""
     note: None = None
+    id: Path = _derived()
+    reads: tuple[Ref, ...] = _derived()
+    writes: tuple[Ref, ...] = _derived()
+    on: str = _derived()
 
-    @property
-    def id(self) -> Path:
-        return (*self.tag, *self.which, "recv")
-
-    @property
-    def reads(self) -> tuple[Ref, ...]:
-        return (self.into,) if self.add else ()
-
-    @property
-    def writes(self) -> tuple[Ref, ...]:
-        return (self.into,)
-
-    @property
-    def on(self) -> str:
-        return (self.stream or self.lane) + "<"
+    def __post_init__(self) -> None:
+        into = (self.into,)
+        _derive(
+            self,
+            id=(*self.tag, *self.which, "recv"),
+            reads=into if self.add else (),
+            writes=into,
+            on=(self.stream or self.lane) + "<",
+        )
 
 
 @record
@@ -165,14 +161,11 @@ class Collective:
     root: int = 0
     wait: bool = False
     note: None = None
+    reads: tuple[Ref, ...] = _derived()
+    writes: tuple[Ref, ...] = _derived()
 
-    @property
-    def reads(self) -> tuple[Ref, ...]:
-        return (self.what,)
-
-    @property
-    def writes(self) -> tuple[Ref, ...]:
-        return (self.what,)
+    def __post_init__(self) -> None:
+        _derive(self, reads=(self.what,), writes=(self.what,))
 
 
 Instruction = Do | Send | Recv | Collective

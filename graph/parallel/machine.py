@@ -27,11 +27,16 @@ class Action:
     ready : until it begins, when the host issued it; the player may put here when it could begin.
     start : the player's.
     value : what a program that waits for it is sent.
+    key : what it names first: (buffer, slot, part, parts); None when it names nothing.
+    peer : of a transfer the other rank; the player's.
     is_leaf : False once it was expanded into children.
     done : it ended.
     """
 
-    __slots__ = ("children", "done", "id", "ins", "is_leaf", "machine", "parent", "pending", "ready", "start", "then", "value")
+    __slots__ = (
+        "children", "done", "id", "ins", "is_leaf", "key", "machine",
+        "parent", "peer", "pending", "ready", "start", "then", "value",
+    )  # fmt: skip
 
     def __init__(self, machine: "Machine", ins: Instruction, parent: "Action | None", ready: float) -> None:
         self.machine = machine
@@ -41,6 +46,8 @@ class Action:
         self.ready = ready
         self.start: float | None = None
         self.value: Any = None
+        self.key: Key | None = None
+        self.peer: Rank | None = None
         self.pending = 1
         self.children = 0
         self.then: list[Action] = []
@@ -84,8 +91,10 @@ class Scope:
     def before(self, a: Action, reads: Sequence[Key], writes: Sequence[Key]) -> list[Action]:
         """The actions that must end before `a` begins, which is entered as a reader and writer."""
         need: list[Action] = []
+        parts = self._parts
         for key in reads:
-            self._cut_as(key)
+            if parts.setdefault(key[:2], key[3]) != key[3]:
+                self._cut_as(key)
             self._last_writer(a, key, need)
             readers = self._readers.get(key)
             if readers is None:
@@ -96,7 +105,8 @@ class Scope:
             if n >= 16 and not n & (n - 1) and not self._keep:
                 self._readers[key] = [r for r in readers if not r.done]
         for key in writes:
-            self._cut_as(key)
+            if parts.setdefault(key[:2], key[3]) != key[3]:
+                self._cut_as(key)
             readers = self._readers.pop(key, None)
             if readers:
                 need += [r for r in readers if r is not a and (self._keep or not r.done)]
@@ -117,11 +127,9 @@ class Scope:
             need += [w for w in before[0] if w is not a and (self._keep or not w.done)]
 
     def _cut_as(self, key: Key) -> None:
-        """From now on a slot is cut into as many parts as `key` says; if it was cut otherwise, remember who touched it."""
+        """From now on a slot is cut into as many parts as `key` says, not as before; remember who touched it until now."""
         slot = key[:2]
-        parts = self._parts.setdefault(slot, key[3])
-        if parts == key[3]:
-            return
+        parts = self._parts[slot]
         keys = [(*slot, p, parts) for p in range(parts)]
         writers, readers = [], [r for k in keys for r in self._readers.pop(k, ())]
         for k in keys:
@@ -208,7 +216,10 @@ class Machine:
         a = Action(self, ins, parent, self.host)
         self.live[a] = None
         key = self._key
-        need = scope.before(a, [key(r) for r in ins.reads], [key(r) for r in ins.writes])
+        reads, writes = [key(r) for r in ins.reads], [key(r) for r in ins.writes]
+        if reads or writes:
+            a.key = (reads or writes)[0]
+        need = scope.before(a, reads, writes)
         stream = ins.on
         last = self.tail.get(stream)
         if last is not None:

@@ -9,10 +9,10 @@ Ids are paths with the step first: ``(step, what, of what, micro-batch ...)``. A
 ``(hop, "send" | "recv")``, so both engines produce the same ids and a prefix is a coarser action.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from inspect import getsource
 from itertools import product
@@ -29,6 +29,8 @@ __all__ = [
     "PROGRAMS", "Buffer", "BufferKind", "Collective", "Coordinate", "Do", "Exchange", "Instruction", "Loss", "Message", "Path",
     "Peer", "Plan", "Program", "Rank", "Recv", "Ref", "Role", "Send", "Shard", "program",
 ]  # fmt: skip
+
+REMEMBERED = 32  # collectives of whose transfers a plan keeps hold
 
 
 class BufferKind(StrEnum):
@@ -131,8 +133,8 @@ class Role:
     graph : what a rank of it computes in a step, in pieces; None: it runs named kernels only, or stands for no graph at all.
     segments : kernel name of a `Do` -> names of the graph's nodes that it runs, in order.
     places : stream -> place: ``"device"``, the next free device of the system, or ``"host"``, a computer around devices.
-    is_turned : with an axis ``"node"``: ranks of node k begin k / nodes of the way around the ring of their devices. Where that many of
-        them deal with a server of their own node, these stand at the same places in every node.
+    is_turned : with an axis ``"node"``: ranks of node k begin k / nodes of the way around the ring of their devices. Where that
+        many of them deal with a server of their own node, these stand at the same places in every node.
     batch_along : axes along which the samples of a step are divided; None: all of the role's axes; (): each rank sees all.
     sample_parts : parts of a rank's micro-batch; part p of all ranks, in rank order, are samples that stand together in the step.
         1: all samples of a rank stand together.
@@ -219,6 +221,10 @@ class Plan:
         return {}
 
     @cached_property
+    def _transfers(self) -> dict[tuple[Collective, int, int], tuple[Instruction, ...]]:
+        return {}
+
+    @cached_property
     def _peers(self) -> dict[tuple[Rank, Peer], Rank]:
         return {}
 
@@ -294,9 +300,18 @@ class Plan:
         """The ranks of my group along some axes, me first."""
         return [self.peer(me, Peer(None, along, d)) for d in range(self.index(me, along)[1])]
 
-    def transfers(self, me: Rank, c: Collective) -> Iterator[Instruction]:
+    def transfers(self, me: Rank, c: Collective) -> Sequence[Instruction]:
         """The sends and receives of one rank in a collective, in order; raises `InvalidPlan` when its group cannot play it."""
-        return COLLECTIVES[c.algorithm].program(Group(c, *self.index(me, c.along)))
+        (i, n), algorithm = self.index(me, c.along), COLLECTIVES[c.algorithm]
+        key = c, n, 0 if algorithm.symmetric else i
+        found = self._transfers.get(key)
+        if found is None:
+            found = tuple(algorithm.program(Group(c, i, n)))
+            if algorithm.symmetric:  # others of the group will ask for the same
+                if len(self._transfers) >= REMEMBERED:
+                    del self._transfers[next(iter(self._transfers))]
+                self._transfers[key] = found
+        return found
 
     def key(self, me: Rank, ref: Ref) -> tuple[str, int, int, int]:
         """(buffer, slot, part, parts): what a `Ref` means to `me`."""
@@ -336,6 +351,7 @@ class Plan:
         return sha256("\n".join(text).encode()).hexdigest()[:16]
 
 
+@cache
 def _source(f: Callable[..., Any]) -> str:
     """Text that changes when a function does; its bytecode, when it was typed at a prompt and has no file."""
     try:

@@ -95,7 +95,7 @@ def _conflicts(blocks: Sequence[_Block], actions: int) -> Flags:
 
 
 def _gap(starts: Offsets, stops: Offsets, size: int) -> int:
-    """The start of the smallest gap between these intervals that holds `size` (of like ones the first); else the end of the last."""
+    """The start of the smallest gap between these intervals that holds `size`, the first of like ones; else where all end."""
     order = np.lexsort((stops, starts))
     ends = np.maximum.accumulate(np.concatenate(([0], stops[order])))
     lengths = starts[order] - ends[:-1]

@@ -11,7 +11,7 @@ This is an upper estimate for work that does not use all of a device (memory-bou
 leaves out network switches and cooling.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from graph.errors import GraphError
@@ -57,13 +57,6 @@ def rest_watts(system: System) -> float | None:
     return None if system.watts is None else max(0.0, system.watts - system.count * system.device.watts)
 
 
-def energy(system: System, busy_seconds: float, total_seconds: float) -> Energy:
-    """Joules of a whole system whose devices work for `busy_seconds` each, and whose processors only wait."""
-    devices = system.count * joules(system.device, busy_seconds, total_seconds)
-    each = devices + _around(system, 0.0, total_seconds)
-    return Energy(joules=system.nodes * each, basis=_basis(system))
-
-
 def energy_joules(timeline: Timeline, placed: PlacedModel) -> Energy:
     """Modelled joules of one step of a plan, on all nodes that it uses.
 
@@ -102,16 +95,21 @@ def _window(timeline: Timeline) -> tuple[float, float, int]:
 
 
 def _busy_seconds(timeline: Timeline, placed: PlacedModel, begin: float, end: float) -> dict[str, float]:
-    """Place -> seconds of the window in which some rank computes there. A folded rank stands for those that it is like."""
+    """Place -> seconds of the window in which ranks compute there. A folded rank stands for those that it is like.
+
+    Ranks take turns on a device, so their seconds add up; of a host each has an even share, and its seconds count as much.
+    """
+    crowd, hosts = Counter(placed.places.values()), set(placed.system.host_places)
     spans: dict[Rank, list[Interval]] = defaultdict(list)
     for r in timeline:
         if r.is_leaf and not is_transfer(r) and r.stream != "input":
             spans[r.rank].append((max(r.start, begin), min(r.end, end)))
+    length = {rank: _length(mine) for rank, mine in spans.items()}
     found: dict[str, float] = defaultdict(float)
     for rank in placed.plan.ranks:
-        mine = spans.get(rank) or spans.get(_like(timeline, rank), [])
+        mine = length.get(rank if rank in length else _like(timeline, rank), 0.0)
         place = placed.places[rank]
-        found[place] = min(found[place] + _length(mine), end - begin)
+        found[place] = min(found[place] + mine / (crowd[place] if place in hosts else 1), end - begin)
     return found
 
 

@@ -20,8 +20,3 @@ def usd(system: System, seconds: float, devices: int | None = None) -> float | N
     """US dollars for `seconds` of it; None when its price is not known."""
     rate = usd_per_hour(system, devices)
     return None if rate is None else rate * seconds / 3600
-
-
-def usd_per_epoch(system: System, *, samples_per_second: float, samples: int, devices: int | None = None) -> float | None:
-    """US dollars for as many samples as an epoch has: ``usd_per_hour samples / (3600 samples_per_second)``."""
-    return usd(system, samples / samples_per_second, devices)

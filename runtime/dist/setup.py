@@ -1,11 +1,10 @@
 """What every process of a run works out alike from the job: plan, lowering of each role, whole values and who keeps them."""
 
-from collections.abc import Mapping
 from functools import cached_property
 
 from graph.ir import Graph
 from graph.optimizer import Sgd
-from graph.parallel.plan import Do, Plan, Rank
+from graph.parallel.plan import Do, Rank
 from graph.parallel.unroll import unroll
 from graph.tensor_type import TensorType
 from hw.lowered import Lowered
@@ -33,8 +32,7 @@ class Setup:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        found: tuple[Plan, Mapping[str, Lowered]] = build(job)
-        self.plan, self.lowered = found
+        self.plan, self.lowered = build(job)
 
     @cached_property
     def graph(self) -> Graph | None:

@@ -23,6 +23,7 @@ from graph import (
     u8,
 )
 from graph.errors import nearest
+from graph.op import OPS
 from graph.ops.common import type_of
 from graph.passes.rename import rename
 from graph.registry import Registry
@@ -172,3 +173,15 @@ def test_the_interpreter_checks_its_feeds() -> None:
         run(g, {**feeds, "fc1.wait": feeds["x"]})
     with pytest.raises(GraphError, match=r"input 'x' must be f32\[2,4\], got f64\[2,4\]"):
         run(g, {**feeds, "x": np.ones((2, 4))})
+
+
+def test_an_operator_answers_like_questions_with_the_same_answer():
+    """It is asked once; and what only looks like the same question is another one."""
+    conv = OPS["conv2d"]
+    types, attrs = (f32(2, 8, 8, 3), f32(3, 3, 3, 4)), conv.complete({"stride": 1, "pad": 1})
+    assert conv.infer(types, attrs) is conv.infer(list(types), dict(attrs))
+    assert conv.work(types, attrs) is conv.work(list(types), dict(attrs))
+    with pytest.raises(TypeMismatch, match="stride"):
+        conv.infer(types, {**attrs, "stride": True})
+    with pytest.raises(TypeMismatch, match="pad"):
+        conv.infer(types, {**attrs, "pad": [1, 1]})

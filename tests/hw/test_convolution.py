@@ -14,7 +14,7 @@ from hw import catalogue
 from hw.cost import roofline
 from hw.cost.convolution import algorithms, convolution_seconds
 from hw.cost.gemm_shape import Convolution, Direction, convolution
-from hw.device import ConvolutionLibrary
+from hw.device import ConvolutionLibrary, Efficiency
 from hw.errors import HwError
 
 DEEPBENCH = [
@@ -84,6 +84,28 @@ def test_algorithms() -> None:
     assert set(algorithms(conv(), k20)) == {"gemm"}
     for shape in (conv(), conv(Direction.GRAD_INPUT), conv(Direction.GRAD_WEIGHT)):
         assert convolution_seconds(shape, m40) == min(algorithms(shape, m40).values())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_fft_by_hand(groups: int) -> None:
+    """Tiles of 16x16 give 14x14 results: 4 an image, 256 in all; each has 16 x 9 frequencies of 8 bytes."""
+    library = ConvolutionLibrary(fft=0.5)
+    device = replace(catalogue.device("m40"), cores=1, efficiency=Efficiency(memory=0.5), convolution=library)
+    flop = 8 * 144 * 256 * 128 * 128
+    nbytes = 2 * 8 * 144 * (256 * 128 + 256 * 128 + 128 * 128)  # images, results, filters; written and read
+    right = flop / (0.5 * device.peak["f32"]) + nbytes / (0.5 * device.memory_bytes_per_second)
+    assert algorithms(conv(groups=groups), device)["fft16"] == pytest.approx(groups * right)
+
+
+def test_a_stride_slows_the_gradient_of_the_input_alone() -> None:
+    """By the factor of the library, on top of what its taps are fewer."""
+    plain = replace(catalogue.device("m40"), convolution=ConvolutionLibrary())
+    slow = replace(plain, convolution=ConvolutionLibrary(strided=2.0))
+    for direction in Direction:
+        for stride, out in ((1, 28), (2, 14)):
+            shape = conv(direction, stride=stride, out_rows=out, out_columns=out)
+            factor = 2 if direction is Direction.GRAD_INPUT and stride == 2 else 1
+            assert convolution_seconds(shape, slow) == pytest.approx(factor * convolution_seconds(shape, plain))
 
 
 def test_fewer_multiply_adds_may_exceed_the_peak() -> None:

@@ -104,16 +104,9 @@ def test_everybody() -> None:
 
 
 def test_energy() -> None:
-    """Design power while busy, a share of it while idle, and the rest of the node throughout."""
-    s = catalogue.system("dgx1-v100")
-    d = s.device
+    """Design power while busy, a share of it while idle."""
+    d = catalogue.device("v100-sxm2-16gb")
     assert energy.joules(d, 2.0, 10.0) == pytest.approx(300 * 2 + 0.15 * 300 * 8)
-    found = energy.energy(s, 2.0, 10.0)
-    assert found.joules == pytest.approx(8 * energy.joules(d, 2.0, 10.0) + (3500 - 8 * 300) * 10)
-    assert found.basis.startswith("modelled: ")
-    bare = energy.energy(replace(s, watts=None, host=None), 2.0, 10.0)
-    assert bare.joules == pytest.approx(8 * energy.joules(d, 2.0, 10.0))
-    assert "left out" in bare.basis
     with pytest.raises(HwError, match="busy for 3"):
         energy.joules(d, 3.0, 2.0)
     with pytest.raises(HwError, match="no stated power"):

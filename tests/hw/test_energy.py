@@ -7,8 +7,11 @@ import pytest
 
 from graph.errors import GraphError
 from graph.ir import Graph
+from graph.optimizer import Sgd
 from graph.parallel.plan import Plan, Rank
+from graph.parallel.strategies.parameter_server import parameter_server
 from graph.timeline import Record, Timeline
+from graph.zoo import MODELS
 from hw.catalogue import system
 from hw.cost import cost_model, price
 from hw.cost.energy import energy_joules, joules
@@ -16,6 +19,7 @@ from hw.errors import HwError
 from hw.kernels.record import Platform
 from hw.lower import lower
 from hw.model import PlacedModel
+from hw.place import role_device
 from hw.system import System
 from sim.play import play
 
@@ -58,6 +62,22 @@ def test_processors_stand_in_for_a_node_whose_power_is_not_known(placed) -> None
     assert energy_joules(Timeline([worked(0, 0, 0.0, 2.0)]), placed(bare, 1)).basis.endswith("hosts left out")
 
 
+def test_servers_share_the_power_of_their_host() -> None:
+    """Two servers on one host work for 1 s of 4 s at once, with half of its processors each: the host is busy for 1 s."""
+    s = system("p3.16xlarge")
+    host = s.host.whole
+    plan = parameter_server(
+        MODELS["mlp"].build(4, **MODELS["mlp"].tiny), Sgd(learning_rate=0.1), ranks=2, steps=1, bucket_bytes=1 << 20,
+        servers="host", server_count=2,
+    )  # fmt: skip
+    lowered = {r.name: lower(plan, r.name, role_device(s, r).platform) for r in plan.roles}
+    model = PlacedModel(system=s, plan=plan, lowered=lowered, cost=cost_model)
+    rows = [replace(worked(k, 0, 0.0, 1.0), rank=Rank("server", (k,))) for k in (0, 1)]
+    found = energy_joules(Timeline([*rows, worked(0, 0, 0.0, 4.0)]), model)
+    gpus = joules(s.device, 4.0, 4.0) + 7 * joules(s.device, 0.0, 4.0)
+    assert found.joules == pytest.approx(gpus + joules(host, 1.0, 4.0))
+
+
 def test_only_nodes_that_are_used_count(placed) -> None:
     """One node of four, then two; every step costs as much as the next."""
     s = system("dgx1-v100", nodes=4)
@@ -92,4 +112,4 @@ def test_nodes_are_rented_whole() -> None:
     assert [price.usd_per_hour(s, n) for n in (1, 8, 9)] == pytest.approx([7.2, 7.2, 14.4])
     assert price.usd_per_hour(replace(s, usd_per_hour=None), 9) == pytest.approx(9 * 0.9)
     assert price.usd_per_hour(system("k20x8-2014"), 8) is None
-    assert price.usd_per_epoch(s, samples_per_second=100.0, samples=1_281_167, devices=8) == pytest.approx(7.2 * 12811.67 / 3600)
+    assert price.usd(s, 1800.0, 9) == pytest.approx(14.4 / 2)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from graph.ir import Graph
+from graph.optimizer import Sgd
 from graph.parallel.plan import Buffer, Do, Plan, Ref, Role, program
+from graph.parallel.strategies.layers import layers
 from graph.step_stats import step_stats
+from graph.zoo import MODELS
 from hw.catalogue import system
 from hw.cost import cost_model
 from hw.errors import DoesNotFit, HwError
@@ -68,6 +71,7 @@ def test_dma_takes_no_core(placed):
     assert model.recv_seconds(a, b, 1 << 20, add=False) == 0.0
     assert model.recv_seconds(a, b, 1 << 20, add=True) > 0.0
     assert {model.engine(a, s) for s in ("compute", "comm>", "comm<")} == {"compute", "comm>", "comm<"}
+    assert model.engine(a, "update") == "compute"  # kernels take turns
 
 
 def sum_server(graph: Graph, size: int) -> Role:
@@ -146,6 +150,16 @@ def test_ranks_of_a_node_share_its_storage_and_cores(placed, dos):
     latency = model.topology.latency("host", model.places[rank])
     assert model.compute_seconds(rank, do) == pytest.approx(latency + nbytes / (model.capacity("cpu0>plx0") / 2))
     assert placed().input_depth(rank) == 0
+
+
+def test_labels_alone_take_no_reading():
+    """Of two stages the first takes images, the last labels: nothing is read or decoded twice."""
+    plan = layers(MODELS["lenet"].build(6, **MODELS["lenet"].tiny), Sgd(learning_rate=0.1), ranks=2, steps=1)
+    low = {r.name: lower(plan, r.name, Platform.CUDA) for r in plan.roles}
+    stage = InputStage(storage_bytes_per_second=1e9, sample_nbytes=110_000, decode_seconds=5e-3, cores=40, depth=2)
+    model = PlacedModel(system=system("dgx1-v100"), plan=plan, lowered=low, cost=cost_model, input_stage=stage)
+    takes = [model.input_seconds(r, Do(id=(0, "input", 0), kernel="input")) for r in plan.ranks]
+    assert takes == [(pytest.approx(6 * 110_000 / 1e9), pytest.approx(6 * 5e-3 / 40)), (0.0, 0.0)]
 
 
 def test_the_input_stage_sets_the_pace(placed):

@@ -1,8 +1,10 @@
 """Where ranks stand: the ring, nodes, hosts, and what cannot be."""
 
+from dataclasses import replace
+
 import pytest
 
-from graph.parallel.plan import Plan, Role
+from graph.parallel.plan import Plan, Rank, Role
 from hw import catalogue
 from hw.device import Device
 from hw.errors import DoesNotFit, HwError
@@ -111,3 +113,11 @@ def test_unknown_place() -> None:
     """The nearest is offered."""
     with pytest.raises(HwError, match="placed on 'hots'; did you mean 'host'"):
         places(catalogue.system("p2.8xlarge"), role(place="hots"))
+
+
+def test_ranks_may_begin_further_around_the_ring_in_every_node() -> None:
+    """Node k of 4 begins with rank k x 8 / 4, so that ranks 2k and 2k + 1 stand at the same places everywhere."""
+    turned = replace(role(node=4, device=8), is_turned=True)
+    found = placed(Plan((turned,)), Topology(catalogue.system("p2.8xlarge", nodes=4)))
+    for k in range(4):
+        assert [found[Rank("worker", (k, (2 * k + d) % 8))] for d in range(8)] == [f"node{k}/gpu{d}" for d in range(8)]

@@ -3,7 +3,7 @@
 from itertools import groupby, pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.clock import Clock
@@ -69,6 +69,7 @@ def test_max_min(asked):
 
 @settings(max_examples=60, deadline=None)
 @given(flows)
+@example([(0.0, 22, ["c"], 1), (0.5, 0, ["c"], 1), (0.3, 41, ["b", "c"], 1)])  # 0.3 + (20.8 - 0.3) is less than 20.8
 def test_messages_have_a_link_for_themselves(asked):
     asked = [(when, nbytes, links, 1) for when, nbytes, links, _ in asked]
     busy: dict = {}

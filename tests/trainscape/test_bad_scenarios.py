@@ -289,6 +289,36 @@ KINDS: dict[str, tuple[str, str, ExitCode]] = {
         ),
         ExitCode.INVALID_INPUT,
     ),
+    "a section with nothing in it": (
+        GOOD.replace("run: {steps: 300, data: digits}", "run:\n\nseed: 1"),
+        at(5, 1, "run:", "run: must be a section of keys and values, got nothing"),
+        ExitCode.INVALID_INPUT,
+    ),
+    "more bytes than there are": (
+        GOOD.replace("32 KiB", "1e30 GiB"),
+        at(
+            4,
+            46,
+            "parallel: {strategy: data, ranks: 2, bucket: 1e30 GiB}",
+            "parallel.bucket: must be at most 1099511627776, got 1073741824000000000000000000000000000000",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
+    "time without end": (
+        GOOD.replace("data: digits}", "timeout: 1e400 s}"),
+        at(5, 28, "run: {steps: 300, timeout: 1e400 s}", "run.timeout: must be a finite number, got inf"),
+        ExitCode.INVALID_INPUT,
+    ),
+    "more servers than a run has": (
+        GOOD.replace("strategy: data", "strategy: parameter_server, server_count: 1000000"),
+        at(
+            4,
+            54,
+            "parallel: {strategy: parameter_server, server_count: 1000000, ranks: 2, bucket: 32 KiB}",
+            "parallel.server_count: must be at most 1024, got 1000000",
+        ),
+        ExitCode.INVALID_INPUT,
+    ),
     "more devices than the system has": (
         GOOD.replace("host, devices: 2", "dgx1-v100, devices: 16"),
         at(3, 36, "system: {name: dgx1-v100, devices: 16}", "system.devices: 16 devices, but system 'dgx1-v100' has 8"),

@@ -2,6 +2,7 @@
 
 import csv
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ def test_parts_of_a_row_are_its_step(rows: tuple[Row, ...]) -> None:
     for r in rows:
         d = r.document()
         assert d["compute_s"] + d["exposed_comm_s"] + d["waiting_s"] == pytest.approx(d["step_s"], rel=1e-6)
+
+
+def test_kernels_of_two_streams_take_turns_on_a_device() -> None:
+    """Servers on the devices step their parts while backward goes on; both are priced with the whole device."""
+    net = ("model.name=lenet", "model.input=digits", "model.classes=10", "model.batch=64")
+    small = loaded(*net, "parallel.ranks=4", "parallel.bucket=32 KiB")
+    (row,) = compare([small], ("parameter_server",))
+    assert row.prediction is not None
+    stats, mine = row.prediction.stats, row.prediction.built.plan.ranks[0]
+    assert stats.compute_s + stats.exposed_comm_s <= stats.step_s * 1.001  # medians
+    kernels = [r for r in row.prediction.timeline if r.rank == mine and r.stream in ("compute", "update") and r.is_leaf]
+    in_order = sorted(kernels, key=lambda r: r.start)
+    assert {r.stream for r in in_order} == {"compute", "update"}
+    assert all(a.end <= b.start + 1e-15 for a, b in pairwise(in_order))
 
 
 def test_utilization_energy_and_money(rows: tuple[Row, ...]) -> None:

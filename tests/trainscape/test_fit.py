@@ -79,6 +79,22 @@ def test_exit_code_5_on_the_command_line(overrides: list[str], message: str, cli
         assert found.code == 5 and message in found.err
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["parallel.strategy=parameter_server", "parallel.levels=2"], "levels=2 is for servers on hosts"),
+        (["model.width=8", "parallel.strategy=data"], "a rank needs"),
+    ],
+)
+def test_what_turns_out_when_it_is_built_has_a_place(overrides: list[str], message: str, cli, tmp_path) -> None:
+    (tmp_path / "s.yaml").write_text(TEXT)
+    line = next(k for k, text in enumerate(TEXT.splitlines(), 1) if text.startswith("parallel:"))
+    found = cli("predict", "s.yaml", "--json", *(x for o in overrides for x in ("--set", o)))
+    assert found.code == 5 and f"s.yaml:{line}:11: error: parallel: {message}" in found.err
+    (mistake,) = found.document["error"]["mistakes"]
+    assert mistake["kind"] == "infeasible" and mistake["line"] == line
+
+
 def test_a_value_that_is_not_allowed_is_no_change() -> None:
     with pytest.raises(DoesNotFit, match=r"parallel\.strategy: unknown strategy 'rign'"):
         changed(scenario(), {"parallel.strategy": "rign"})

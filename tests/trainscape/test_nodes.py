@@ -48,3 +48,13 @@ def test_folded_ranks_take_as_long() -> None:
     assert len(folded.timeline) < len(whole.timeline)
     assert folded.stats.step_s == pytest.approx(whole.stats.step_s, rel=1e-9)
     assert folded.bytes_sent == whole.bytes_sent == whole.stats.bytes_sent_total // whole.stats.steps
+
+
+def test_two_levels_of_servers_make_all_nodes_alike() -> None:
+    """However unlike the devices of a node: in each, those that deal with the node's own server stand at the same places."""
+    servers = ("parallel.strategy=parameter_server", "parallel.servers=host", "parallel.levels=2", "parallel.ranks=32")
+    built = Built(scenario("system.name=p2.8xlarge", "system.nodes=4", *servers))
+    folded, whole = (predict(built, steps=2, unfolded=n) for n in (1, 36))
+    assert len({r.rank for r in folded.timeline}) == 8 + 1
+    assert len({r.rank for r in whole.timeline}) == 32 + 4
+    assert folded.stats.step_s == pytest.approx(whole.stats.step_s, rel=1e-9)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from graph.record import record
-from trainscape.errors import OutsideTolerance, TrainscapeError
+from trainscape.errors import OutsideTolerance, ScenarioError, TrainscapeError
 from trainscape.exit_codes import ExitCode, classify, error_document, message
 from trainscape.load import Loaded, load
 from trainscape.output import Output
@@ -154,7 +154,7 @@ def each(options: Options, files: Sequence[str], work: Work) -> ExitCode:
 
 
 def _one(options: Options, file: str, work: Work) -> tuple[dict[str, Any], ExitCode]:
-    head = result(options.command, file=file)
+    head, loaded = result(options.command, file=file), None
     try:
         loaded = load(file, options.overrides, options.seed)
         head = options.head(loaded)
@@ -168,8 +168,10 @@ def _one(options: Options, file: str, work: Work) -> tuple[dict[str, Any], ExitC
         code = classify(e)
         if code is ExitCode.INTERNAL and not isinstance(e, TrainscapeError):
             raise
-        options.output.error(describe(e))
-        return head | {"error": error_document(e, code)}, code
+        is_bare = code is ExitCode.INFEASIBLE and not isinstance(e, ScenarioError | MemoryError)
+        error = loaded.infeasible(str(e)) if is_bare and loaded is not None else e
+        options.output.error(describe(error))
+        return head | {"error": error_document(error, code)}, code
 
 
 def describe(error: BaseException) -> str:

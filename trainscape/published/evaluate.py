@@ -81,14 +81,15 @@ class Predictions:
 
 
 def _key(q: Question) -> tuple[str, Stack | None]:
-    return f"{q.case.scenario.hash} {q.case.system!r}", q.stack
+    c = q.case
+    return repr((c.scenario.hash, c.system, c.joined, c.detail)), q.stack
 
 
 def _plan_key(case: Case) -> str:
     """Equal for cases that share plan and lowering: all but the number of its devices and the data is of the plan."""
     s = case.scenario
     platform = case.system.device.platform if case.system is not None else "catalogue"
-    return repr((s.model, s.parallel, s.system.nodes, s.run.model_copy(update={"data": None}), platform))
+    return repr((s.model, s.parallel, s.system.nodes, s.run.model_copy(update={"data": None}), platform, case.joined))
 
 
 def _built(q: Question, like: Built | None) -> Built:

@@ -14,13 +14,12 @@ from graph.ir import Graph
 from graph.optimizer import Optimizer
 from graph.parallel.algorithm import COLLECTIVES, Operation
 from graph.parallel.cut import (
-    accumulation_of,
     buckets_of,
     buffers_of,
     data_buffer,
-    finished_by,
     holders,
-    input_task,
+    named,
+    passes_of,
     segments_of,
     statistics_buffer,
     task_of,
@@ -79,22 +78,13 @@ def data_parallel(
         **statistics_buffer(graph, ("dp",)),
     }
     holder, updates = holders(graph, buffers), updates_of(graph, buckets)
-    tasks = {s: task_of(graph, s, nodes, holder) for s, nodes in segments.items()}
     params = {
         "steps": steps,
         "micro_batches": micro_batches,
-        "input": input_task(buffers),
-        "forward": tuple(tasks[s] for s in segments if s.startswith("forward/")),
-        "backward": tuple(tasks[s] for s in segments if s.startswith("backward/")),
-        "accumulate": tuple(map(accumulation_of, buckets)) if micro_batches > 1 else (),
+        **passes_of(graph, segments, buckets, buffers, holder, is_summed=micro_batches > 1),
         "update": tuple(task_of(graph, f"update/{b}", nodes, holder) for b, nodes in updates.items()),
-        "finished": finished_by(graph, buckets, segments),
         "collective": collective,
         "along": ("dp",) if ranks > 1 else (),
-    }
-    named = {
-        **{s: tuple(nodes) for s, nodes in segments.items()},
-        **{f"update/{b}": tuple(nodes) for b, nodes in updates.items()},
     }
     return Plan(
         (
@@ -105,7 +95,7 @@ def data_parallel(
                 axes={"dp": ranks},
                 buffers=buffers,
                 graph=graph,
-                segments=named,
+                segments=named(segments, updates),
             ),
         )
     )

@@ -4,11 +4,9 @@ The graph is the model's evaluation graph (`graph.passes.inference`): dropout of
 So it is what throughput and memory of inference are predicted from. It trains nothing, so no worker process plays it.
 """
 
-from typing import Any
-
 from graph.ir import Graph, Kind
 from graph.optimizer import Optimizer
-from graph.parallel.cut import data_buffer, holders, input_task, packed, segments_of, task_of, whole_numbers
+from graph.parallel.cut import data_buffer, holders, named, packed, passes_of, segments_of, whole_numbers
 from graph.parallel.plan import BufferKind, Plan, Role
 from graph.passes.inference import inference_graph
 
@@ -36,24 +34,19 @@ def inference(model: Graph, optimizer: Optimizer, *, ranks: int, steps: int) -> 
         name: packed(graph, tuple(v.name for v in values[name]), kind) for name, kind in kept.items() if values[name]
     }
     holder = holders(graph, buffers)
-    params: dict[str, Any] = {
+    params = {
         "steps": steps,
         "micro_batches": 1,
-        "input": input_task(buffers),
-        "forward": tuple(task_of(graph, s, nodes, holder) for s, nodes in segments.items()),
-        "backward": (),
-        "accumulate": (),
+        **passes_of(graph, segments, (), buffers, holder, is_summed=False),
         "update": (),
-        "finished": {},
         "collective": "ring",
         "along": (),
     }
-    named = {s: tuple(nodes) for s, nodes in segments.items()}
     return Plan(
         (
             Role(
                 name="worker", program="data_parallel", params=params, axes={"dp": ranks}, buffers=buffers, graph=graph,
-                segments=named, loss="none",
+                segments=named(segments, {}), loss="none",
             ),
         )
     )  # fmt: skip

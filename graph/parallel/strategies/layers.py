@@ -12,13 +12,12 @@ from graph.errors import InvalidPlan
 from graph.ir import Graph, Input, Kind, Phase
 from graph.optimizer import Optimizer
 from graph.parallel.cut import (
-    accumulation_of,
     buckets_of,
     buffers_of,
     data_buffer,
-    finished_by,
     holders,
-    input_task,
+    named,
+    passes_of,
     segments_of,
     statistics_buffer,
     task_of,
@@ -161,16 +160,11 @@ def _role(
         **statistics_buffer(part, ()),
     }
     holder, updates = holders(part, buffers), updates_of(part, buckets)
-    tasks = {s: task_of(part, s, nodes, holder) for s, nodes in segments.items()}
     params = {
         "steps": steps,
         "micro_batches": micro_batches,
-        "input": input_task(buffers),
-        "forward": tuple(tasks[s] for s in segments if s.startswith("forward/")),
-        "backward": tuple(tasks[s] for s in segments if s.startswith("backward/")),
-        "accumulate": tuple(map(accumulation_of, buckets)) if micro_batches > 1 else (),
+        **passes_of(part, segments, buckets, buffers, holder, is_summed=micro_batches > 1),
         "update": tuple(task_of(part, f"update/{b}", nodes, holder) for b, nodes in updates.items()),
-        "finished": finished_by(part, buckets, segments),
         "crossings": tuple(crossings),
     }
     return Role(
@@ -179,10 +173,7 @@ def _role(
         params=params,
         buffers=buffers,
         graph=part,
-        segments={
-            **{s: tuple(nodes) for s, nodes in segments.items()},
-            **{f"update/{b}": tuple(nodes) for b, nodes in updates.items()},
-        },
+        segments=named(segments, updates),
         batch_along=(),
         loss="share" if "loss" in part.outputs else "none",
     )

@@ -24,13 +24,12 @@ from graph.optimizer import Optimizer
 from graph.parallel.cut import (
     STATISTICS,
     Bucket,
-    accumulation_of,
     buckets_of,
     buffers_of,
     data_buffer,
-    finished_by,
     holders,
-    input_task,
+    named,
+    passes_of,
     segments_of,
     statistics_buffer,
     task_of,
@@ -112,19 +111,13 @@ class _Parts:
             **statistics_buffer(graph, tuple(layout.workers)),
         }
         holder, updates = holders(graph, self.buffers), updates_of(graph, buckets)
-        statistics = {f"update/{STATISTICS}": updates.pop(STATISTICS)} if STATISTICS in updates else {}
-        tasks = {s: task_of(graph, s, nodes, holder) for s, nodes in segments.items()}
-        backward, finished = [s for s in segments if s.startswith("backward/")], finished_by(graph, buckets, segments)
-        order = [b for s in backward for b in finished.get(tasks[s].of, ())]
+        statistics = {STATISTICS: updates.pop(STATISTICS)} if STATISTICS in updates else {}
         self.passes = {
-            "input": input_task(self.buffers),
-            "forward": tuple(tasks[s] for s in segments if s.startswith("forward/")),
-            "backward": tuple(tasks[s] for s in backward),
-            "accumulate": tuple(map(accumulation_of, buckets)) if micro_batches > 1 else (),
-            "finished": finished,
-            "renew": tuple(task_of(graph, s, nodes, holder) for s, nodes in statistics.items()),
+            **passes_of(graph, segments, buckets, self.buffers, holder, is_summed=micro_batches > 1),
+            "renew": tuple(task_of(graph, f"update/{s}", nodes, holder) for s, nodes in statistics.items()),
         }
-        self.segments = {s: tuple(nodes) for s, nodes in {**segments, **statistics}.items()}
+        order = [b for t in self.passes["backward"] for b in self.passes["finished"].get(t.of, ())]
+        self.segments = named(segments, statistics)
         self.stepping = {f"update/{b}": tuple(updates[b]) for b in order}
         size = {b.name: self.buffers[f"w.{b.name}"].size // layout.cut for b in buckets}
         steppers = {b.name: _step(graph, b, updates[b.name], holder, size[b.name]) for b in buckets}

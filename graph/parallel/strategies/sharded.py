@@ -20,6 +20,7 @@ from graph.parallel.cut import (
     finished_by,
     holders,
     input_task,
+    named,
     segments_of,
     statistics_buffer,
     task_of,
@@ -99,10 +100,7 @@ def sharded_plan(
                 axes={axis: ranks},
                 buffers=buffers,
                 graph=graph,
-                segments={
-                    **{s: tuple(nodes) for s, nodes in segments.items()},
-                    **{f"update/{b}": tuple(nodes) for b, nodes in updates.items()},
-                },
+                segments=named(segments, updates),
                 batch_along=batch_along,
                 sample_parts=ranks if scheme == PARTS else 1,  # what a round gathers stands together in the step
                 shards=_shards(cut, optimizer, along),

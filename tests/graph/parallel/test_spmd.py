@@ -75,6 +75,8 @@ CASES = {
     "tree": ("data_parallel", {**DATA, "ranks": 2, "collective": "tree", "micro_batches": 2}),
     "devices": ("parameter_server", {**DATA, "ranks": 4}),
     "hosts": ("parameter_server", {**DATA, "ranks": 4, "servers": "host", "nodes": 2, "levels": 2}),
+    "several hosts": ("parameter_server", {**DATA, "ranks": 4, "servers": "host", "nodes": 2, "server_count": 4}),
+    "many hosts": ("parameter_server", {**DATA, "ranks": 8, "servers": "host", "nodes": 4, "levels": 2}),
     "whole": ("hybrid", {"ranks": 2}),
     "whole4": ("hybrid", {"ranks": 4, "bucket_bytes": 1}),
     "turns": ("hybrid", {"ranks": 2, "scheme": "turns"}),
