@@ -34,7 +34,7 @@ NETS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Title -> settings on top of `BASE`."""
 STRATEGIES = ("ring", "tree", "parameter_server", "hybrid")
-ROUNDS = 1
+ROUNDS = 3
 TRIES = 3  # of a run that ended inconclusive
 LIMIT = 0.20
 
@@ -169,7 +169,7 @@ def draw(cells: Cells) -> None:
         axis.set_xticks(list(places), [s.replace("_", "\n") for s in STRATEGIES])
         axis.set_title(net.replace(", ", "\n", 1), fontsize=9)
     axes[0].set_ylabel("step, µs")
-    axes[0].legend(frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURE, dpi=120)
 

@@ -224,7 +224,11 @@ class _Player:
             machine.window += max(len(machine.live) - before, 0)  # the host has issued one action, not its parts
             return
         a.is_leaf = False
-        for b in self.closed.arrive(a, c, self.fold.rep) or ():
+        together = self.closed.arrive(a, c, self.fold.rep)
+        if together is None:
+            return
+        seconds = self.closed.queued(machine.rank, c, seconds, self.clock.now)
+        for b in together:
             self.started(b)
             self.devices[b.machine.rank].transfer(+1)
             self.clock.later(seconds, self.closed_end, b, c)

@@ -91,6 +91,12 @@ class Built:
             found["nodes"] = nodes
         return found
 
+    @property
+    def differs(self) -> str:
+        """Why training is not equal to that of one worker with the same batch; empty where it is, or where nothing is trained."""
+        strategy = STRATEGIES[self.scenario.parallel.strategy]
+        return strategy.differs(self.model_graph, self.strategy_options) if strategy.trains else ""
+
     @cached_property
     def plan(self) -> Plan:
         """Who computes, sends and waits."""

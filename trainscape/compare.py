@@ -1,10 +1,12 @@
 """`compare`: the same training under several strategies, predicted and ranked; what cannot be is listed with its reason.
 
 A row is a scenario file under one strategy: the file's own settings, as far as they mean something for the strategy. Rows are
-ranked by samples per second; those that do not fit their devices come after, those that no plan exists for last.
+ranked by samples per second; those that do not fit their devices come after, those that no plan exists for last. Unless
+strategies are named, those are left out, and said to be, that make no sense for a kind of scenario, whatever its numbers
+(`omitted`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,13 +17,15 @@ from hw.errors import HwError
 from sim.errors import SimError
 from trainscape.build import Built
 from trainscape.cross_check import cross_check
+from trainscape.detail import AUTO, detail_of
 from trainscape.errors import MistakeKind
 from trainscape.fit import Change, changed, nearest, shortage
 from trainscape.footprint import Footprint, footprint
 from trainscape.load import Loaded
 from trainscape.predict import Prediction, predict
 from trainscape.scenario import Scenario
-from trainscape.strategies import VARIANTS, Variant, is_there, name_of, settings_as, variant_of
+from trainscape.strategies import VARIANTS, Variant, is_there, name_of, settings_as, short, variant_of
+from trainscape.zoo_graph import model_graph
 
 UNKNOWN = ("mfu", "energy_j", "energy_basis", "epoch_s", "kwh_per_epoch", "usd_per_epoch")
 
@@ -40,6 +44,8 @@ class Row:
     need_bytes, have_bytes : memory of the fullest device, and of the device; None where there is no plan.
     reason : why there is no prediction; empty where there is one.
     change : the smallest change after which it would fit; None: it fits, or nothing was found.
+    differs : why training is not equal to one worker's; empty where it is.
+    detail : at which transfers were looked at; empty where there is no prediction.
     """
 
     file: str
@@ -51,6 +57,8 @@ class Row:
     have_bytes: int | None = None
     reason: str = ""
     change: Change | None = None
+    differs: str = ""
+    detail: str = ""
 
     @property
     def fits(self) -> bool:
@@ -96,6 +104,8 @@ class Row:
             "memory_device_bytes": self.have_bytes,
             **(f.document() if f else dict.fromkeys(UNKNOWN)),
             "reason": self.reason or None,
+            "differs": self.differs or None,
+            "detail": self.detail or None,
             "change": {"settings": dict(self.change.settings), "words": self.change.words} if self.change else None,
             "cost_model": numbers.get("cost_model"),
             "plan_hash": numbers.get("plan_hash"),
@@ -106,7 +116,7 @@ def compare(
     scenarios: Sequence[Loaded],
     strategies: Sequence[str] = (),
     *,
-    detail: str = "flow",
+    detail: str = AUTO,
     on_row: Callable[[str], object] = lambda title: None,
 ) -> tuple[Row, ...]:
     """Predict each scenario under each strategy.
@@ -114,8 +124,8 @@ def compare(
     Parameters
     ----------
     scenarios : read from files.
-    strategies : short names (`trainscape.strategies.VARIANTS`); by default all that a plan exists for.
-    detail : of the network.
+    strategies : short names (`trainscape.strategies.VARIANTS`); by default all but those `omitted`.
+    detail : of the network; by default as `trainscape.detail` says.
     on_row : called with what comes next.
 
     Returns
@@ -129,25 +139,39 @@ def compare(
     rows = []
     for loaded, name in pairs(scenarios, strategies):
         on_row(name if len(scenarios) == 1 else f"{loaded.scenario.name}, {name}")
-        row = row_of(loaded, name, detail=detail)
-        if strategies or not row.is_refused or name == name_of(loaded.scenario.parallel):
-            rows.append(row)
+        rows.append(row_of(loaded, name, detail=detail))
     return ranked(rows)
 
 
 def pairs(scenarios: Iterable[Loaded], strategies: Sequence[str]) -> list[tuple[Loaded, str]]:
-    """What is compared. By default a scenario of one rank, or one that trains nothing, is compared with nothing."""
-    there = [v.name for v in VARIANTS.values() if is_there(v)]
+    """What is compared: each scenario under each strategy that is named; by default under its own and all but those `omitted`."""
     found = []
     for loaded in scenarios:
-        own = name_of(loaded.scenario.parallel)
-        p = loaded.scenario.parallel
-        default = [own] if p.ranks == 1 or not STRATEGIES[p.strategy].trains else list(dict.fromkeys((*there, own)))
-        found += [(loaded, name) for name in strategies or default]
+        without = omitted(loaded.scenario)
+        default = dict.fromkeys((*_there(), name_of(loaded.scenario.parallel)))
+        found += [(loaded, name) for name in strategies or (n for n in default if n not in without)]
     return found
 
 
-def row_of(loaded: Loaded, name: str, *, detail: str = "flow") -> Row:
+def omitted(s: Scenario) -> Mapping[str, str]:
+    """Strategy -> the rule by which it makes no sense for this kind of scenario, so that it is no row of its own."""
+    if s.parallel.ranks == 1:
+        rule = "one rank has nothing to share"
+    elif not STRATEGIES[s.parallel.strategy].trains:
+        rule = f"{short(s.parallel.strategy)} trains nothing"
+    elif not any(n.op.name == "conv2d" for n in model_graph(s.model, batch=1, seed=s.seed)):
+        rule = "a hybrid is of convolutions and fully connected layers, and the net has no convolutions"
+        return {n: rule for n in _there() if VARIANTS[n].settings["strategy"] == "hybrid" and n != name_of(s.parallel)}
+    else:
+        return {}
+    return {n: rule for n in _there() if n != name_of(s.parallel)}
+
+
+def _there() -> list[str]:
+    return [v.name for v in VARIANTS.values() if is_there(v)]
+
+
+def row_of(loaded: Loaded, name: str, *, detail: str = AUTO) -> Row:
     """One row; whatever keeps it from being is its reason."""
     scenario = loaded.scenario
     try:
@@ -158,12 +182,13 @@ def row_of(loaded: Loaded, name: str, *, detail: str = "flow") -> Row:
             return row(reason=wrong[0], change=nearest(scenario))
         built = Built(scenario, advise=False)
         need, have = memory(built)
-        row = partial(row, need_bytes=need, have_bytes=have)
+        row = partial(row, need_bytes=need, have_bytes=have, differs=built.differs)
         lack = shortage(built)
         if lack is not None:
             return row(reason=str(lack), change=nearest(scenario))
-        prediction = predict(built, detail=detail)
-        return row(prediction=prediction, footprint=footprint(prediction))
+        chosen = detail_of(built.plan) if detail == AUTO else detail
+        prediction = predict(built, detail=chosen)
+        return row(prediction=prediction, footprint=footprint(prediction), detail=str(chosen))
     except (HwError, GraphError, SimError) as e:
         return Row(file=loaded.file, scenario=scenario, strategy=name, reason=str(e), change=nearest(scenario))
 

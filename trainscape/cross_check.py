@@ -82,7 +82,7 @@ def _options(s: Scenario) -> Iterator[Finding]:
 def _batch(s: Scenario) -> Iterator[Finding]:
     p, batch = s.parallel, s.model.batch
     if batch % p.parts:
-        near = nearest_batch(batch, p.parts)
+        near = nearest_batch(batch, p.grain)
         micro = f"{p.micro_batches} micro-batches"
         over = micro if p.parts < p.ranks else f"{p.ranks} ranks{f' x {micro}' if p.micro_batches > 1 else ''}"
         message = f"a batch of {batch} does not divide over {over}; the nearest that does is {near}"

@@ -61,7 +61,7 @@ def summed(built: "Built", role: Role) -> list[Summed]:
 def _sum(built: "Built", me: Rank, size: int, algorithm: str, along: tuple[str, ...], calls: list[Collective]) -> Summed:
     plan = built.plan
     ranks = plan.index(me, along)[1]
-    latency, rate = built.placed.group(plan.group(me, along))
+    latency, rate = built.placed.group(plan.group(me, along), COLLECTIVES[algorithm].is_direct)
     seconds = [collective_seconds(plan, me, c, latency, rate) for c in calls]
     buffers = [plan.nbytes(me, c.what) for c in calls]
     return Summed(
@@ -130,10 +130,10 @@ def _collective_lines(built: "Built", mark: str, s: Summed) -> Iterator[Line]:
     )
     if n < 2:
         return
-    yield Line(
-        symbol="α", value=s.latency, unit="s", formula="latency of a transfer between neighbours", source=_links(built, "latency")
-    )
-    yield Line(symbol="β", value=s.rate, unit="B/s", formula="least rate between neighbours", source=_links(built, "bandwidth"))
+    farthest = "greatest latency between any two" if a.is_direct else "latency of a transfer between neighbours"
+    slowest = "least rate of a rank while all send to all others" if a.is_direct else "least rate between neighbours"
+    yield Line(symbol="α", value=s.latency, unit="s", formula=farthest, source=_links(built, "latency"))
+    yield Line(symbol="β", value=s.rate, unit="B/s", formula=slowest, source=_links(built, "bandwidth"))
     if s.seconds is not None:
         alone = COLLECTIVES[s.algorithm].seconds(n, n, 1.0, float("inf"))
         hops = f"{s.calls} x {alone:g} x {shown(s.latency, 's')} + " if alone is not None else ""

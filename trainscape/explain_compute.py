@@ -9,6 +9,7 @@ from graph.parallel.unroll import instructions
 from graph.record import record
 from hw.catalogue import HOST, describe
 from hw.catalogue import names as catalogue_names
+from hw.cost.convolution import remark
 from hw.cost.roofline import RooflineModel, roof
 from hw.kernels.record import KERNELS, Call, Platform
 from trainscape.explanation import Line, Section, shown, total
@@ -92,7 +93,10 @@ def compute_section(built: "Built", role: Role) -> Section:
             numbers += f" + {shown(extra, 's')} of the player"
         lines.append(Line(symbol=f"t_{phase}", value=by_phase[phase], unit="s", formula="Σ t(call)", numbers=numbers))
     lines.append(total("t_compute", {f"t_{k}": v for k, v in by_phase.items()}, "s", f"{n} actions, one after another"))
-    return Section(title=f"Kernels of a {role.name}, in a step", header=header, rows=rows, lines=lines)
+    has_convolutions = is_roofline and any(KERNELS[p.call.kernel].op.startswith("conv2d") for p in calls)
+    told = remark(built.placed.device_of(rank)) if has_convolutions else ""
+    title = f"Kernels of a {role.name}, in a step"
+    return Section(title=title, header=header, rows=rows, lines=lines, notes=(told,) if told else ())
 
 
 def _table(

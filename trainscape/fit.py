@@ -15,6 +15,7 @@ from graph.errors import GraphError
 from graph.parallel.plan import Rank
 from graph.record import record
 from hw.errors import DoesNotFit, HwError
+from trainscape.errors import MissingCapability
 from trainscape.report.tables import nbytes
 from trainscape.scenario import Scenario
 from trainscape.strategies import VARIANTS, allowed, is_there, name_of, settings_as
@@ -139,7 +140,12 @@ def _is_possible(change: Change, scenario: Scenario) -> bool:
 
     try:
         other = changed(scenario, change.settings)
-        return not cross_check(other).findings and shortage(_built(other)) is None
+        if cross_check(other).findings:
+            return False
+        built = _built(other)
+        return bool(built.plan.roles) and shortage(built) is None
+    except MissingCapability:  # this computer is not calibrated, so its memory is not known; but there is a plan
+        return True
     except (HwError, GraphError):
         return False
 
@@ -155,7 +161,7 @@ def _line(scenario: Scenario) -> Line | None:
         try:
             built = _built(changed(scenario, {"model.batch": samples * scenario.parallel.parts}))
             lack = shortage_of(built)
-        except (HwError, GraphError):
+        except (HwError, GraphError, MissingCapability):
             return None
         points.append((samples, lack))
     if len(points) < 2:
@@ -179,8 +185,8 @@ def _divisors(n: int) -> list[int]:
 def _nearest_batch(s: Scenario, _: Lazy) -> Iterator[Change]:
     from trainscape.cross_check import nearest_batch
 
-    if s.model.batch % s.parallel.parts:
-        near = nearest_batch(s.model.batch, s.parallel.parts)
+    if s.model.batch % s.parallel.grain:
+        near = nearest_batch(s.model.batch, s.parallel.grain)
         yield Change(settings={"model.batch": near}, words=f"model.batch: {near}")
 
 
@@ -212,7 +218,7 @@ def _other_strategy(s: Scenario, _: Lazy) -> Iterator[Change]:
     now = s.settings()["parallel"]
     for v in VARIANTS.values():
         if is_there(v) and v.name != name_of(s.parallel):
-            words = ", ".join(f"{k}: {x}" for k, x in v.settings.items())
+            words = ", ".join(f"{k}: {x}" for k, x in v.settings.items() if x is not None)
             yield Change(settings={"parallel": settings_as(now, v)}, words=f"parallel: {{{words}}}")
 
 

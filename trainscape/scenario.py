@@ -26,7 +26,7 @@ from hw.errors import HwError
 from hw.units import Quantity, format, parse
 from trainscape.names import one_of, strategy
 from trainscape.result_keys import KEYS, without_index
-from trainscape.strategies import OPTION_KEYS, allowed, parts
+from trainscape.strategies import OPTION_KEYS, allowed, grain, parts
 
 
 def _quantity(kind: Quantity, unit: str) -> Callable[[Any], Any]:
@@ -276,6 +276,11 @@ class ParallelPart(Part):
     def parts(self) -> int:
         """Parts into which a batch is cut: a micro-batch of a rank has batch / parts samples."""
         return parts(self)
+
+    @property
+    def grain(self) -> int:
+        """A batch is a multiple of it."""
+        return grain(self)
 
 
 class DataPart(Part):

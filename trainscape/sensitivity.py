@@ -120,6 +120,8 @@ def effect(base: Prediction, outcome: Mapping[str, float], number: Number) -> Ef
             changes=relative,
             reason=reason(base, after, built, number, lambda v: _outcome_of(base, number, v), outcome),
         )
+    if number.is_unknown:
+        why = "it is 0, and there is nothing like it that tells how much a little would be"
     return Effect(key=number.key, before=number.value, after=None, changes={}, reason=f"cannot be changed: {why}")
 
 

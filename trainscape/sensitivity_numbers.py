@@ -1,6 +1,6 @@
 """The numbers of a scenario and of its system that `check --sensitivity` changes, each with how to change it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,10 @@ PART = 0.1
 """By how much of itself a number is changed."""
 TRIES = 400
 """Whole numbers that are tried when the first is not allowed."""
+FRACTIONS = frozenset(("dropout", "momentum", "weight_decay", "idle_fraction", "winograd", "winograd_grad_weight", "fft"))
+"""Numbers that may be 0, of which 1 is the whole."""
+CALL_TIMES = ("launch_seconds", "issue_seconds", "convolution.call_seconds")
+"""Times of a device that a call costs whatever it computes."""
 
 
 @record
@@ -35,6 +39,7 @@ class Number:
     scenario : value -> the scenario with it; None for a number of the system. Raises `HwError` for a value out of range.
     system : value -> the system with it; None for a number of the scenario.
     grain : a whole number is changed by multiples of it.
+    scale : what a tenth is taken of where the value is 0; None: nothing tells.
     """
 
     key: str
@@ -42,16 +47,30 @@ class Number:
     scenario: Callable[[float], Scenario] | None = None
     system: Callable[[float], System] | None = None
     grain: int = 1
+    scale: float | None = None
+
+    @property
+    def size(self) -> float:
+        """The value, or what stands in for it where it is 0."""
+        return self.value or self.scale or self.value
+
+    @property
+    def is_unknown(self) -> bool:
+        """It is 0, and nothing tells what would be a little of it."""
+        return not self.size and not isinstance(self.value, int)
 
     def near(self) -> Iterator[float]:
-        """Values to try, 10 % away and then further: a whole number by at least 1, and zero by 0.1."""
+        """Values to try, 10 % away and then further: a whole number by at least 1, and zero by a tenth of its scale."""
         x = self.value
         if isinstance(x, int):
             first = max(round(PART * abs(x) / self.grain), 1) * self.grain
             for k in range(first, max(abs(x), first) + 1, self.grain)[:TRIES]:
                 yield from (x + k, x - k)
             return
-        yield from (x * (1 + PART), x * (1 - PART)) if x else (PART,)
+        if x:
+            yield from (x * (1 + PART), x * (1 - PART))
+        elif self.size:
+            yield PART * self.size
 
 
 def scenario_numbers(s: Scenario) -> Iterator[Number]:
@@ -71,8 +90,14 @@ def _of_section(s: Scenario, path: tuple[str, ...], section: BaseModel) -> Itera
             for k, x in enumerate(value):
                 yield Number(key=".".join((*at, str(k))), value=x, scenario=_item_setter(s, at, value, k))
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            grain = s.parallel.parts if at == ("model", "batch") else 1
-            yield Number(key=".".join(at), value=value, scenario=_setter(s, at), grain=grain)
+            grain = s.parallel.grain if at == ("model", "batch") else 1
+            scale = _scale(name)
+            yield Number(key=".".join(at), value=value, scenario=_setter(s, at), grain=grain, scale=scale)
+
+
+def _scale(name: str, like: Iterable[float] = ()) -> float | None:
+    """What a number that is 0 is measured by: of a fraction the whole, of others the least of its kind."""
+    return 1.0 if name in FRACTIONS else min((x for x in like if x), default=None)
 
 
 def _setter(s: Scenario, path: tuple[str, ...]) -> Callable[[float], Scenario]:
@@ -101,14 +126,19 @@ def system_numbers(built: "Built") -> Iterator[Number]:
     if built.is_host:
         return
     system = built.system
-    for name, value, put in _of_device(system.device):
-        yield Number(key=f"system:{system.device.name}.{name}", value=value, system=_device_setter(system, put))
+    of_device = {name: (value, put) for name, value, put in _of_device(system.device)}
+    calls = [of_device[name][0] for name in CALL_TIMES]
+    for name, (value, put) in of_device.items():
+        scale = _scale(name.rpartition(".")[2], calls if name in CALL_TIMES else ())
+        yield Number(key=f"system:{system.device.name}.{name}", value=value, system=_device_setter(system, put), scale=scale)
     links = {w.link.name: w.link for w in system.wires}
     if system.network is not None and system.nodes > 1:
         links[system.network.link.name] = system.network.link
+    latencies = [link.latency_seconds for link in links.values()]
     for link in links.values():
         for name in ("bytes_per_second", "latency_seconds"):
-            yield Number(key=f"system:{link.name}.{name}", value=getattr(link, name), system=_link_setter(system, link, name))
+            value, scale = getattr(link, name), _scale(name, latencies)
+            yield Number(key=f"system:{link.name}.{name}", value=value, system=_link_setter(system, link, name), scale=scale)
 
 
 Put = Callable[[Device, float], Device]

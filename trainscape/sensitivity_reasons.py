@@ -1,7 +1,8 @@
 """Why a changed number changes nothing that is predicted: found by comparing what is done before and after, and by changing more.
 
 Kinds of reasons: the work of a step is the same (``not read``), only values change (``values only``), a change of 10 % is too
-small to cross a threshold (``too small``), what became longer is hidden behind something else (``hidden``), or it is a limit.
+small to cross a threshold (``too small``), what became longer is hidden behind something else (``hidden``), what one part draws
+more another draws less (``absorbed``), or it is a limit.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from graph.ir import Graph
 from graph.step_stats import is_transfer
-from trainscape.report.tables import nbytes, seconds
+from hw.cost.energy import rest_watts
+from trainscape.report.tables import nbytes, seconds, share
 
 if TYPE_CHECKING:
     from trainscape.build import Built
@@ -47,10 +49,10 @@ def reason(
         return f"values only: {values}; no flop, byte or transfer depends on it"
     unused = _unused(base, number)
     if unused:
-        return unused if unused.startswith("a limit") else f"not read: {unused}"
-    limit = ""
-    for factor in FACTORS:
-        value = _times(number.value, factor)
+        return unused
+    limit, within = "", "within 10 %" if number.value else "near 0"
+    for factor in FACTORS if number.value else (1.0, *FACTORS):
+        value = _times(number.size, factor)
         found = outcome_of(value) if value != number.value else {}
         if found is None:
             limit = limit or f"a limit that is far away: at {value:g} the scenario cannot be"
@@ -58,7 +60,7 @@ def reason(
         effects = {k: found[k] / x - 1 for k, x in outcome.items() if x and k in found}
         k, most = max(effects.items(), key=lambda e: abs(e[1]), default=("", 0.0))
         if abs(most) > SMALL:
-            return f"too small: nothing changes within 10 %, but at {value:g} {k} changes by {100 * most:+.3g} %"
+            return f"too small: nothing changes {within}, but at {value:g} {k} changes by {100 * most:+.3g} %"
     if limit:
         return limit
     if number.system is not None:
@@ -118,12 +120,28 @@ def _unused(p: "Prediction", number: "Number") -> str:
     links = {w.link.name for w in p.built.system.wires}
     if item in links:
         used = {placed.topology.hops[x].link for r in p.timeline if r.peer for x in placed.route(r.rank, r.peer)}
-        return "" if item in used else f"no transfer of this plan goes over {item}; those it has go over {_list(used)}"
+        return "" if item in used else f"not read: no transfer of this plan goes over {item}; those it has go over {_list(used)}"
     if field == "memory_nbytes":
         return f"a limit: a rank needs {nbytes(outcome_memory(p))} of it, and no time depends on it"
     if item.endswith(".peak") or ".peak" in item:
         dtype = p.built.scenario.system.precision.value
-        return "" if field == dtype else f"no operator computes in {field}; all compute in {dtype}"
+        return "" if field == dtype else f"not read: no operator computes in {field}; all compute in {dtype}"
+    return _of_power_or_price(p, field)
+
+
+def _of_power_or_price(p: "Prediction", field: str) -> str:
+    """Why the power or the price of a device changes neither joules nor dollars."""
+    system, scenario = p.built.system, p.built.scenario
+    busy = f"they compute {share(p.stats.compute_s / p.stats.step_s)} of the time"
+    if field == "watts" and rest_watts(system):
+        whole = f"a node of {system.name} is stated to draw {system.watts:g} W as a whole"
+        return f"absorbed: {whole}, so what its devices draw more, the rest of it draws less, and {busy}"
+    if field == "idle_fraction":
+        return f"not read: no device is ever idle: {busy}"
+    if field == "usd_per_hour" and system.usd_per_hour is not None:
+        return f"not read: {system.name} is rented whole, for {system.usd_per_hour:g} USD an hour"
+    if field == "usd_per_hour" and scenario.samples is None:
+        return "not read: nobody says how many samples an epoch has"
     return ""
 
 

@@ -56,6 +56,13 @@ def parts(p: "ParallelPart") -> int:
     return STRATEGIES[p.strategy].parts(options(p))
 
 
+def grain(p: "ParallelPart") -> int:
+    """A batch is a multiple of it."""
+    from graph.parallel.strategies import STRATEGIES
+
+    return parts(p) * STRATEGIES[p.strategy].rounds(options(p))
+
+
 @record
 class Variant:
     """A strategy with the options that make it what its short name says.
@@ -63,12 +70,12 @@ class Variant:
     Parameters
     ----------
     name : as ``compare --strategies`` takes it.
-    settings : of the parallel section.
+    settings : of the parallel section. None: left to the strategy, whatever a scenario says, for it may mean nothing here.
     summary : in a few words.
     """
 
     name: str
-    settings: Mapping[str, str]
+    settings: Mapping[str, str | None]
     summary: str
 
 
@@ -97,7 +104,7 @@ VARIANTS: Mapping[str, Variant] = {
         ),
         Variant(
             name="parameter_server",
-            settings={"strategy": "parameter_server", "servers": "devices"},
+            settings={"strategy": "parameter_server", "servers": "devices", "server_count": None, "levels": None},
             summary="parameter servers on the devices",
         ),
         Variant(
@@ -107,7 +114,7 @@ VARIANTS: Mapping[str, Variant] = {
         ),
         Variant(
             name="hybrid",
-            settings={"strategy": "hybrid", "scheme": "whole"},
+            settings={"strategy": "hybrid", "scheme": "whole", "fc_update": "step"},
             summary="convolutions data parallel, fully connected layers cut; all samples at once",
         ),
         Variant(
@@ -139,7 +146,7 @@ def name_of(p: "ParallelPart") -> str:
     """The short name of what a scenario asks for."""
     chosen = {"strategy": short(p.strategy), **{k: str(getattr(p, k)) for k in allowed(p.strategy)}}
     for v in VARIANTS.values():
-        if all(chosen.get(k, "None") in (x, "None") for k, x in v.settings.items()):
+        if all(x is None or chosen.get(k, "None") in (x, "None") for k, x in v.settings.items()):
             return v.name
     return short(p.strategy)
 
@@ -163,4 +170,5 @@ def settings_as(parallel: Mapping[str, Any], v: Variant, kept: Collection[str] =
     """
     strategy = v.settings["strategy"]
     keep = {*kept, *next((keys for name, keys in OPTIONS.items() if short(name) == strategy), ())}
-    return {**{k: x for k, x in parallel.items() if k in keep}, **v.settings}
+    found = {**{k: x for k, x in parallel.items() if k in keep}, **v.settings}
+    return {k: x for k, x in found.items() if x is not None}

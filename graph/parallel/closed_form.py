@@ -6,11 +6,11 @@ of three witnesses: the checker counts what the formulas say, `sim` must take th
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from graph.errors import InvalidPlan
 from graph.parallel.algorithm import COLLECTIVES
-from graph.parallel.plan import Collective, Do, Plan, Rank, Recv, Send
+from graph.parallel.plan import Collective, Do, Plan, Rank, Recv, Ref, Send
 from graph.parallel.unroll import instructions, unroll
 from graph.record import record
 
@@ -68,15 +68,25 @@ def total_nbytes(plan: Plan, steps: int = 1, *, first: int = 0) -> int:
     For synchronous data parallelism over n ranks with a ring: 2 (n - 1) times the bytes of the gradients, a step.
     """
     total = 0
-    for rank in plan.ranks:
-        for ins in instructions(plan, rank, steps, first=first):
+    for role in plan.roles:
+        ranks = [r for r in plan.ranks if r.role == role.name]
+        leaders: dict[tuple[str, ...], list[Rank]] = {}  # of each group along these axes
+        for ins in instructions(plan, ranks[0], steps, first=first):  # a program sees no coordinates: those of all
             if isinstance(ins, Send):
-                total += plan.nbytes(rank, ins.what)
+                total += sum(_sizes(plan, ranks, ins.what))
             elif isinstance(ins, Collective):
-                index, ranks = plan.index(rank, ins.along)
-                if index == 0:  # once a group
-                    total += collective_nbytes(ins.algorithm, ranks, plan.nbytes(rank, ins.what))
+                if ins.along not in leaders:
+                    leaders[ins.along] = [r for r in ranks if plan.index(r, ins.along)[0] == 0]
+                n = plan.index(ranks[0], ins.along)[1]
+                total += sum(collective_nbytes(ins.algorithm, n, size) for size in _sizes(plan, leaders[ins.along], ins.what))
     return total
+
+
+def _sizes(plan: Plan, ranks: Sequence[Rank], what: Ref) -> list[int]:
+    """Bytes of what a `Ref` means to each of some ranks of a role."""
+    if what.turn:
+        return [plan.nbytes(r, what) for r in ranks]
+    return [plan.nbytes(ranks[0], what)] * len(ranks)
 
 
 def collective_seconds(plan: Plan, rank: Rank, c: Collective, latency: float, bytes_per_second: float) -> float | None:

@@ -20,11 +20,22 @@ import math
 
 from hw.cost.gemm import bytes_seconds, gemm_seconds
 from hw.cost.gemm_shape import Convolution, Direction, Gemm
-from hw.device import Device
+from hw.device import ConvolutionLibrary, Device
+from hw.kernels.record import Platform
 
 FFT_TILES = (16, 32)
 COMPLEX = 8  # bytes of a frequency
 WINOGRAD_IN, WINOGRAD_OUT = 16, 2  # products of a tile; rows and columns of results in it
+
+
+def remark(device: Device) -> str:
+    """What to know of a GPU whose library's rates nobody has published; empty for other devices."""
+    if device.platform is not Platform.CUDA or device.convolution != ConvolutionLibrary():
+        return ""
+    return (
+        f"{device.name}: no times of single convolutions are known, so a convolution runs at the speed of a matrix product, "
+        "which may be too fast or too slow."
+    )
 
 
 def convolution_seconds(c: Convolution, device: Device, dtype: str = "f32") -> float:

@@ -3,6 +3,7 @@
 import pytest
 
 from graph.parallel.collectives import COLLECTIVES
+from graph.parallel.plan import Buffer, Collective, Plan, Ref, Role
 from graph.timeline import Record, Timeline
 from sim.model import UniformModel
 from sim.play import Detail, play
@@ -55,3 +56,17 @@ def test_closed_form_falls_back_to_flows_where_there_is_none(one_reduce):
     plan, model = one_reduce("tree", 6, 6000), UniformModel(alpha=ALPHA, beta=BETA)
     assert COLLECTIVES["tree"].seconds(6, 6000, ALPHA, BETA) is None
     assert play(plan, model, detail="closed-form").seconds == play(plan, model).seconds
+
+
+@pytest.mark.parametrize("algorithm", ["ring", "direct", "direct_all_gather"])
+def test_collectives_of_one_group_share_its_ports(algorithm: str) -> None:
+    """On two streams at once they take as long as one after the other, at either detail; what they leave there is no matter."""
+    ranks, nbytes = 4, 84_000
+    buffers = {name: Buffer(size=nbytes, itemsize=1, kind="gradient") for name in ("a", "b")}
+    both = tuple(Collective(id=(0, "allreduce", b), algorithm=algorithm, what=Ref(b), along=("dp",), on=b) for b in buffers)
+    role = Role(name="worker", program="sim_given", params={"instructions": both}, axes={"dp": ranks}, buffers=buffers)
+    plan, model = Plan(roles=(role,)), UniformModel(alpha=0.0, beta=BETA)
+    seconds = COLLECTIVES[algorithm].seconds(ranks, nbytes, 0.0, BETA)
+    assert seconds is not None
+    for detail in (Detail.FLOW, Detail.CLOSED_FORM):
+        assert play(plan, model, detail=detail).seconds == pytest.approx(2 * seconds, rel=1e-9), detail

@@ -92,6 +92,7 @@ class TestCheck:
         document = found.document
         assert (found.code, found.err) == (0, "")
         assert (document["schema"], document["command"], document["ok"]) == ("trainscape.result/1", "check", True)
+        assert document["differs"] is None
         assert document["settings"]["model"]["batch"] == 64
 
     def test_bad(self, file: Path, cli: Any) -> None:

@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
+from graph.parallel.closed_form import traffic
+from graph.parallel.plan import Send
+from graph.parallel.unroll import instructions
 from trainscape.build import Built
-from trainscape.compare import Row, compare, ranked
+from trainscape.compare import Row, as_variant, compare, omitted, ranked, row_of
 from trainscape.compare_words import winner_sentence
+from trainscape.detail import detail_of, transfers
 from trainscape.footprint import footprint, model_flop
-from trainscape.load import Loaded, load_text
+from trainscape.load import Loaded, load, load_text
 from trainscape.predict import predict
-from trainscape.report.comparison import COLUMNS, comparison_cells, comparison_csv, comparison_markdown
+from trainscape.report.comparison import COLUMNS, comparison_cells, comparison_csv, comparison_markdown, notes
+from trainscape.strategies import VARIANTS
 
 TEXT = """\
 name: s
@@ -22,6 +27,7 @@ model: {name: alexnet-owt, batch: 256}
 system: {name: dgx1-v100}
 parallel: {ranks: 8, bucket: 25 MB}
 """
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SOME = ("ring", "tree", "parameter_server", "hybrid")
 
 
@@ -106,6 +112,62 @@ def test_by_default_all_that_can_be() -> None:
     assert [r.strategy for r in compare([loaded("parallel.ranks=1", "model.batch=32")])] == ["ring"]
 
 
+def test_of_a_hybrids_file_the_other_hybrids_are_compared_too() -> None:
+    """What it says of rounds means nothing for the scheme that has none, which is renewed once a step."""
+    file = SCENARIOS / "krizhevsky-2014.yaml"
+    found = {r.strategy: r for r in compare([load(str(file))])}
+    assert set(found) == set(VARIANTS)
+    assert found["hybrid"].fits and found["hybrid"].document()["parallel"]["fc_update"] == "step"
+    assert found["hybrid_turns"].document()["parallel"]["fc_update"] == "round"  # as the file says
+
+
+def test_of_a_file_with_servers_on_hosts_those_on_devices_are_compared_too() -> None:
+    servers = ("parallel.strategy=parameter_server", "parallel.servers=host", "parallel.levels=2", "parallel.server_count=2")
+    found = compare([loaded("system.nodes=2", "parallel.ranks=16", *servers)], ("parameter_server", "parameter_server_host"))
+    said = {r.strategy: r.document()["parallel"] for r in found if r.fits}
+    assert (said["parameter_server_host"]["levels"], said["parameter_server_host"]["server_count"]) == (2, 2)
+    assert not {"levels", "server_count"} & set(said["parameter_server"])
+
+
+def test_nothing_is_left_out_silently() -> None:
+    """What cannot be has a row with its reason; what makes no sense for the kind of net is named with the rule."""
+    small = ("model.name=mlp", "model.input=mnist", "model.classes=10", "parallel.ranks=6", "model.batch=60")
+    scenario = loaded(*small)
+    rows = {r.strategy: r for r in compare([scenario])}
+    without = omitted(scenario.scenario)
+    assert {*rows, *without} == set(VARIANTS) and not set(rows) & set(without)
+    assert set(without) == {"hybrid", "hybrid_turns", "hybrid_parts"}
+    assert all(why.endswith("the net has no convolutions") for why in without.values())
+    for name, why in (("doubling", "cannot be played by 6 ranks"), ("layers", "cannot be put on 6 ranks")):
+        assert rows[name].is_refused and why in rows[name].reason
+    assert set(omitted(loaded("parallel.ranks=1", "model.batch=32").scenario)) == set(VARIANTS) - {"ring"}
+
+
+class TestDetail:
+    @pytest.mark.parametrize("strategy", ["ring", "tree", "parameter_server", "hybrid_turns", "parameter_server_host"])
+    def test_transfers_are_counted_by_formula(self, strategy: str) -> None:
+        plan = Built(as_variant(loaded().scenario, VARIANTS[strategy])).plan
+        outside = sum(isinstance(i, Send) for r in plan.ranks for i in instructions(plan, r, 1, first=1))
+        assert transfers(plan) + outside == traffic(plan, 1, first=1).transfers
+
+    def test_rows_say_it(self, rows: tuple[Row, ...]) -> None:
+        assert {r.document()["detail"] for r in rows} == {"flow"}
+        assert "detail" not in comparison_cells([r.document() for r in rows])[0]
+
+    def test_hundreds_of_ranks_are_answered_within_seconds(self) -> None:
+        """All send to all: by closed form. Trees and servers on hosts send little: played."""
+        text = (SCENARIOS / "alexnet-p2.16xlarge-scaling.yaml").read_text()
+        many = ("system.nodes=16", "parallel.ranks=256", "model.batch=131072")
+        scenario = load_text(text, "s.yaml", many).scenario
+        found = {n: detail_of(Built(as_variant(scenario, VARIANTS[n])).plan) for n in VARIANTS if n not in ("model", "layers")}
+        assert {n for n, d in found.items() if d == "flow"} == {"tree", "doubling", "parameter_server_host"}
+        row = row_of(load_text(text, "s.yaml", many), "direct")
+        assert row.fits and row.document()["detail"] == "closed-form"
+        header, (line,) = comparison_cells([row.document()])
+        assert line[header.index("detail")] == "closed-form"
+        assert notes([row.document()])[-1].startswith("direct: a collective takes what its closed form says")
+
+
 def test_ranking_is_by_samples_a_second_over_files() -> None:
     found = compare([loaded(), load_text(TEXT.replace("256", "512"), "t.yaml")], ("ring",))
     assert [r.file for r in found] == ["t.yaml", "s.yaml"]  # the greater batch has more samples a second, in a longer step
@@ -169,6 +231,19 @@ class TestCommand:
         asked = {"strategy", "step_s", "samples_per_s", "exposed_comm_s", "bytes_sent_total", "memory_peak_bytes", "fits"}
         assert all(asked <= set(r) for r in document["rows"])
         assert document["winner"] in found.err
+
+    def test_what_is_not_equal_to_one_worker_is_told_once(self, file: Path, cli: Any) -> None:
+        one, rounds = "parallel.fc_update=round", "ring,tree,hybrid_parts"
+        hybrid = ("--set", "parallel.strategy=hybrid", "--set", "parallel.scheme=parts", "--set", one)
+        found = cli("compare", file, "--strategies", rounds, *hybrid, "--set", "model.batch=512", "--json")
+        said = {r["strategy"]: r["differs"] for r in found.document["rows"]}
+        assert said["ring"] is None and said["hybrid_parts"].startswith("fully connected layers are updated after each round")
+        assert found.err.count("training is not equal to that of one worker") == 1
+        normed = ("--set", "model.name=resnet50", "--set", "model.batch=64")
+        found = cli("compare", file, "--strategies", "ring,tree,layers", *normed, "--json")
+        assert "ring, tree: training is not equal to that of one worker: batch normalization" in found.err.replace(
+            "tree, ring", "ring, tree"
+        )
 
     def test_files(self, file: Path, cli: Any, tmp_path: Path) -> None:
         found = cli("compare", file, "--strategies", "ring", "--out", "out", "--csv", "x.csv", "--md", "x.md")

@@ -4,6 +4,9 @@ from itertools import pairwise
 
 import pytest
 
+from graph.parallel.plan import Collective
+from graph.parallel.unroll import instructions
+from sim.collective import ClosedForms
 from trainscape.build import Built
 from trainscape.explain import compute_seconds, explain
 from trainscape.explanation import Line, Section, shown, total
@@ -106,3 +109,29 @@ def test_how_a_line_reads() -> None:
     assert line.text() == "t = a + b = 1 ms + 1 ms = 2.00 ms"
     assert total("S", {"x": 1.0, "y": 2.0}, "B").text() == "S = x + y = 1 B + 2 B = 3 B"
     assert [shown(1234, ""), shown(0.5, "%"), shown(2e9, "B/s"), shown(3.0, "kWh")] == ["1,234", "50.0 %", "2 GB/s", "3 kWh"]
+
+
+@pytest.mark.parametrize("overrides", [("parallel.collective=direct",), ("parallel.strategy=parameter_server",)])
+def test_who_sends_to_all_is_told_the_rate_to_all(overrides: tuple[str, ...]) -> None:
+    """As the simulator prices it, not by what a neighbour gets: on a DGX-1 some pairs have no NVLink between them."""
+    p = prediction(*overrides)
+    plan, placed = p.built.plan, p.built.placed
+    me = plan.first_rank("worker")
+    everybody, ring = (placed.group(plan.group(me, ("dp",)), is_direct) for is_direct in (True, False))
+    assert everybody[1] < ring[1]
+    lines = [line for s in explain(p) for line in s.lines]
+    assert {line.value for line in lines if line.symbol == "β"} == {everybody[1]}
+    assert {line.value for line in lines if line.symbol == "α"} == {everybody[0]}
+    priced = ClosedForms(plan, placed, every=True, algorithms=frozenset())
+    calls = [i for i in instructions(plan, me, 1, first=1) if isinstance(i, Collective)]
+    told = sum(line.value for line in lines if line.symbol.startswith("t(") and line.symbol.endswith("worker)"))
+    assert told == pytest.approx(sum(priced.seconds(me, c) or 0.0 for c in calls), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "system", "is_said"), [("lenet", "dgx-a100", True), ("lenet", "dgx1-v100", False), ("mlp", "dgx-a100", False)]
+)
+def test_where_nothing_is_known_of_convolutions_it_is_said(model: str, system: str, is_said: bool) -> None:
+    sections = explain(prediction(f"model.name={model}", f"system.name={system}"))
+    notes = [n for s in sections if s.title.startswith("Kernels") for n in s.notes]
+    assert any("speed of a matrix product" in n for n in notes) is is_said

@@ -27,7 +27,8 @@ def test_what_fits_has_no_shortage() -> None:
 def test_a_layer_too_big_for_its_device_fits_when_it_is_cut() -> None:
     wide = scenario("model.width=4")
     with pytest.raises(
-        DoesNotFit, match=r"a rank needs .* GB, but k20 has 5.03 GB; try parallel: \{strategy: hybrid, scheme: whole\}"
+        DoesNotFit,
+        match=r"a rank needs .* GB, but k20 has 5.03 GB; try parallel: \{strategy: hybrid, scheme: whole, fc_update: step\}",
     ):
         predict(Built(wide))
     found = [c.settings for c in changes(wide)]
@@ -95,6 +96,27 @@ def test_what_turns_out_when_it_is_built_has_a_place(overrides: list[str], messa
     assert mistake["kind"] == "infeasible" and mistake["line"] == line
 
 
+@pytest.mark.parametrize(("batch", "near"), [(1020, 1024), (1012, 1008), (8, 16)])
+def test_a_batch_that_ranks_cannot_cut_once_more_has_the_nearest_that_they_can(batch: int, near: int) -> None:
+    """With scheme parts each of 4 ranks cuts its samples into 4."""
+    refused = scenario("parallel.strategy=hybrid", "parallel.scheme=parts", "parallel.ranks=4", f"model.batch={batch}")
+    with pytest.raises(
+        DoesNotFit, match=rf"use a batch of {near} samples \({near // 4} a rank\).*; try model\.batch: {near}, or"
+    ):
+        _ = Built(refused).plan
+    assert nearest(refused).settings == {"model.batch": near}
+
+
 def test_a_value_that_is_not_allowed_is_no_change() -> None:
     with pytest.raises(DoesNotFit, match=r"parallel\.strategy: unknown strategy 'rign'"):
         changed(scenario(), {"parallel.strategy": "rign"})
+
+
+def test_a_computer_that_is_not_calibrated_is_told_why_a_plan_cannot_be(cli, tmp_path, monkeypatch) -> None:
+    """Whether others fit its memory is not known, but whether there is such a plan is."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "nothing"))
+    text = "name: s\nmodel: {name: mlp, batch: 16}\nparallel: {strategy: hybrid, ranks: 2}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    for command in ("check", "train"):
+        found = cli(command, "s.yaml")
+        assert found.code == 5 and "hybrid wants convolutions" in found.err and "; try parallel: {strategy: data" in found.err

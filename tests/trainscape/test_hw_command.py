@@ -19,3 +19,15 @@ def test_show_has_host_network_and_sources(cli) -> None:
     assert rows["gpu15", "plx7"] == ("k80-die", "1 x pcie3-x16", "12 GB/s")
     assert {q["quantity"]: q["text"] for q in found["quantities"]}["host.sockets"] == "2"
     assert all(q["source"] for q in found["quantities"])
+
+
+def test_show_says_where_nothing_is_known_of_convolutions(cli) -> None:
+    """GPUs without times of single layers, and systems of them; of a processor nothing is said, for it computes none."""
+    said = "so a convolution runs at the speed of a matrix product"
+    for name in ("a100-sxm4-80gb", "dgx-h100", "gtx580-3gb"):
+        found = cli("hw", "show", name, "--json")
+        (note,) = found.document["notes"]
+        assert said in note
+        assert said in " ".join(cli("hw", "show", name).out.split())
+    for name in ("v100-sxm2-16gb", "dgx1-v100", "epyc-7742", "nvlink3"):
+        assert cli("hw", "show", name, "--json").document["notes"] == []

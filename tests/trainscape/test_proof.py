@@ -46,3 +46,13 @@ def test_a_plan_of_very_many_ranks_is_not_played(monkeypatch):
     monkeypatch.setattr("trainscape.proof.MOST_RANKS", 7)
     found = prove(built())
     assert found["actions"] is None and found["transfers"] is None and found["arena_bytes"] > 0
+
+
+def test_check_says_where_training_is_not_equal_to_one_workers(cli, tmp_path) -> None:
+    """Batch statistics of a part of the batch are not those of all; one rank has all of it."""
+    text = "name: s\nmodel: {name: resnet50, batch: 8}\nsystem: {name: dgx1-v100}\nparallel: {ranks: 2}\nrun: {data: synthetic}\n"
+    for ranks, why in ((2, "batch normalization takes its statistics from one of 2 parts of the batch"), (1, None)):
+        (tmp_path / "s.yaml").write_text(text.replace("ranks: 2", f"ranks: {ranks}"))
+        found = cli("check", "s.yaml", "--json")
+        assert found.code == 0 and found.document["differs"] == why
+        assert (f"training is not equal to that of one worker: {why}" in found.err) is (why is not None)

@@ -53,6 +53,20 @@ def test_train_and_resume_are_bit_for_bit_one_run(file: Path, cli: Any, tmp_path
     assert a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.slow
+def test_training_that_is_not_equal_to_one_workers_says_so(cli: Any, tmp_path: Path) -> None:
+    text = SCENARIO.replace("mlp", "lenet").replace("width: 0.25", "width: 0.5").replace("steps: 12", "steps: 2")
+    for options, why in (
+        ("", None),
+        ("strategy: hybrid, scheme: parts, fc_update: round, ", "fully connected layers are updated after each round"),
+    ):
+        (tmp_path / "s.yaml").write_text(text.replace("{ranks", "{" + options + "ranks"))
+        found = cli("train", "s.yaml", "--json")
+        assert found.code == 0
+        assert (found.document["differs"] or "").startswith(why or "") and (found.document["differs"] is None) is (why is None)
+        assert ("training is not equal to that of one worker: fully connected" in found.err) is (why is not None)
+
+
 def test_a_run_that_cannot_begin_leaves_the_last_one_where_it_is(file: Path, cli: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     RunFolder.create(folder, command="train")

@@ -25,9 +25,11 @@ def command(options: Options, files: tuple[str, ...], is_sensitive: bool) -> int
 def _check(loaded: Loaded, options: Options) -> dict[str, Any]:
     from trainscape.build import Built
     from trainscape.proof import prove
+    from trainscape.report.comparison import differs
 
     s = loaded.scenario
-    proof = prove(Built(s))
+    built = Built(s)
+    proof = prove(built)
     ranks = f"{s.parallel.ranks} rank{'s' if s.parallel.ranks > 1 else ''}"
     options.output.show(f"{loaded.file}: ok ({s.model.name}, batch {s.model.batch}, {ranks} on {s.system.name})")
     if proof["actions"]:
@@ -36,7 +38,9 @@ def _check(loaded: Loaded, options: Options) -> dict[str, Any]:
         )
     else:
         options.output.note(f"the plan of {s.parallel.ranks} ranks was not played: its programs are those of a smaller one")
-    return {"ok": True, "warnings": list(loaded.warnings), "proof": proof}
+    if built.differs:
+        options.output.note(differs(built.differs))
+    return {"ok": True, "warnings": list(loaded.warnings), "proof": proof, "differs": built.differs or None}
 
 
 def _sensitivity(loaded: Loaded, options: Options) -> list[dict[str, Any]]:

@@ -23,13 +23,15 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 
 @click.command("compare")
 @files_argument
-@click.option("--strategies", metavar="A,B,...", callback=_names, help=f"Of {', '.join(VARIANTS)}; by default all that can be.")
+@click.option(
+    "--strategies", metavar="A,B,...", callback=_names, help=f"Of {', '.join(VARIANTS)}; by default all that make sense."
+)
 @click.option(
     "--detail",
-    type=click.Choice(("flow", "message", "closed-form")),
-    default="flow",
+    type=click.Choice(("auto", "flow", "message", "closed-form")),
+    default="auto",
     show_default=True,
-    help="Of the network.",
+    help="Of the network; auto: flow, or closed-form where that would take minutes.",
 )
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table as CSV.")
 @click.option("--md", "md_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table as Markdown.")
@@ -46,10 +48,10 @@ def command(
 
     With --out also a picture (svg and png), and the table as Markdown and CSV. Ends with 0 when something fits, else with 5.
     """
-    from trainscape.compare import compare, pairs
+    from trainscape.compare import compare, omitted, pairs
     from trainscape.compare_words import winner_sentence
     from trainscape.load import load
-    from trainscape.report.comparison import comparison_csv, comparison_markdown, comparison_rows_table, notes, reasons
+    from trainscape.report.comparison import comparison_csv, comparison_markdown, comparison_rows_table, notes, omissions, reasons
 
     scenarios = [load(f, options.overrides, options.seed, tolerant=True) for f in files]
     for loaded in scenarios:
@@ -65,10 +67,15 @@ def command(
         seen: list[str] = []
         rows = compare(scenarios, strategies, detail=detail, on_row=show)
     documents = [r.document() for r in rows]
+    left_out = [
+        {"file": s.file, "scenario": s.scenario.name, "strategy": name, "reason": why}
+        for s in (() if strategies else scenarios)
+        for name, why in omitted(s.scenario).items()
+    ]
     sentence = winner_sentence(rows)
     title = ", ".join(dict.fromkeys(s.scenario.name for s in scenarios))
     options.output.show(comparison_rows_table(documents, title))
-    for line in (*notes(documents), *reasons(documents)):
+    for line in (*notes(documents), *reasons(documents), *omissions(left_out)):
         options.output.note(line)
     options.output.show(sentence)
     document: dict[str, Any] = result(
@@ -78,6 +85,7 @@ def command(
         settings=[s.scenario.settings() for s in scenarios],
         winner=sentence,
         rows=documents,
+        left_out=left_out,
     )
     if csv_file is not None:
         _write(options, csv_file, comparison_csv(documents))

@@ -64,8 +64,10 @@ def show(options: Options, name: str) -> int:
     if parts:
         options.output.show(plain_table(("part", "is", "joined to", "by", "each direction"), [tuple(p.values()) for p in parts]))
     options.output.show(plain_table(("quantity", "value", "source"), [(r.quantity, r.text, r.source) for r in rows]))
-    quantities = [_quantity(r) for r in rows]
-    options.output.emit(result(options.command, name=name, title=entry.title, quantities=quantities, parts=parts))
+    quantities, notes = [_quantity(r) for r in rows], _notes(entry)
+    for line in notes:
+        options.output.show(line)
+    options.output.emit(result(options.command, name=name, title=entry.title, quantities=quantities, parts=parts, notes=notes))
     return 0
 
 
@@ -86,6 +88,17 @@ def _in_short(entry: Any) -> str:
         return f"{peak} f32, {has}, {rate}"
     network = f", {entry.network.count * len(entry.network.at)} x {entry.network.link.name}" if entry.network else ""
     return f"{entry.count} x {entry.device.name}{network}"
+
+
+def _notes(entry: Any) -> list[str]:
+    """What its numbers do not tell: of a device, or of that of a system."""
+    from hw.cost.convolution import remark
+    from hw.device import Device
+    from hw.system import System
+
+    device = entry.device if isinstance(entry, System) else entry
+    told = remark(device) if isinstance(device, Device) else ""
+    return [told] if told else []
 
 
 def _parts(entry: Any) -> list[dict[str, str]]:

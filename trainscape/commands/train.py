@@ -39,6 +39,7 @@ def command(options: Options, files: tuple[str, ...], resume: str | None) -> int
 def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, Any]:
     from runtime.dist.prepare import check
     from trainscape.build import Built
+    from trainscape.report.comparison import differs
     from trainscape.report.run_folder import RunFolder
     from trainscape.results import enforce, require_host, with_expectations
     from trainscape.train import find_checkpoint, train, training_job
@@ -50,10 +51,13 @@ def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, An
     if resume is not None and start is None:
         options.output.note(f"{path} has no checkpoint: beginning at step 0")
     check(training_job(built, folder=path, data=loaded.data_folder, resume=start))  # a run that cannot begin moves none aside
+    if built.differs:
+        options.output.note(differs(built.differs))
     goes_on = start is not None and path.resolve() in start.resolve().parents
     folder = RunFolder.reopen(path) if goes_on else options.run_folder(loaded)
     training = train(built, folder=folder.path, output=options.output, data=loaded.data_folder, resume=start)
-    document = with_expectations(loaded, {**training.numbers(), "out": str(folder.path)}, options)
+    numbers = {**training.numbers(), "differs": built.differs or None, "out": str(folder.path)}
+    document = with_expectations(loaded, numbers, options)
     accuracy = document["accuracy"]
     right = "" if accuracy is None else f", accuracy {100 * accuracy:.1f} % of {document['held_out']} samples set aside"
     options.output.show(f"{loaded.scenario.name}: step {document['steps']}, loss {document['loss']:.4f}{right}")

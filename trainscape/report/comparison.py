@@ -17,10 +17,12 @@ ABOVE_PEAK = (
     "be above 100 %."
 )
 
+CLOSED_FORM = "a collective takes what its closed form says on an idle network; --detail flow plays every transfer."
+
 COLUMNS = (
     "file", "scenario", "strategy", "model", "batch", "system", "fits", "step_s", "samples_per_s", "mfu", "compute_s", "comm_s",
     "exposed_comm_s", "waiting_s", "bytes_sent_total", "flop_total", "memory_peak_bytes", "memory_device_bytes", "energy_j",
-    "kwh_per_epoch", "usd_per_epoch", "epoch_s", "reason", "change",
+    "kwh_per_epoch", "usd_per_epoch", "epoch_s", "reason", "change", "differs", "detail",
 )  # fmt: skip
 """Columns of the CSV, named as in the JSON document."""
 
@@ -29,7 +31,7 @@ def comparison_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and lines of the ranked table; columns in which nothing stands are left out."""
     several = len({r["file"] for r in rows}) > 1
     header = ["", "scenario", "strategy", "step", "samples/s", "MFU", "exposed", "sent", "memory", "fits", "J/step"]
-    header += ["kWh/epoch", "USD/epoch", "smallest change that fits"]
+    header += ["kWh/epoch", "USD/epoch", "detail", "smallest change that fits"]
     lines = [
         [
             str(k) if r["fits"] else "–",
@@ -45,6 +47,7 @@ def comparison_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             _three(r["energy_j"]),
             _three(r["kwh_per_epoch"]),
             _three(r["usd_per_epoch"]),
+            r["detail"] if r["detail"] not in (None, "flow") else "",
             r["change"]["words"] if r["change"] else "",
         ]
         for k, r in enumerate(rows, 1)
@@ -86,7 +89,29 @@ def comparison_markdown(title: str, rows: Sequence[Row], sentence: str, *, pictu
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """What a reader of these rows may stumble over."""
-    return [ABOVE_PEAK] if any((r["mfu"] or 0.0) > 1 for r in rows) else []
+    found = [ABOVE_PEAK] if any((r["mfu"] or 0.0) > 1 for r in rows) else []
+    priced = _by(rows, "detail").get("closed-form")
+    found += [f"{priced}: {CLOSED_FORM}"] if priced else []
+    return found + [f"{who}: {differs(why)}" for why, who in _by(rows, "differs").items()]
+
+
+def omissions(left_out: Sequence[Row]) -> list[str]:
+    """Which strategies make no sense, by what rule."""
+    return [f"left out: {who}: {why}" for why, who in _by(left_out, "reason").items()]
+
+
+def differs(why: str) -> str:
+    """That training is not equal to one worker's."""
+    return f"training is not equal to that of one worker: {why}"
+
+
+def _by(rows: Sequence[Row], key: str) -> dict[str, str]:
+    """What stands under a key -> the strategies of the rows where it stands."""
+    several, found = len({r["file"] for r in rows}) > 1, dict[str, list[str]]()
+    for r in rows:
+        if r[key]:
+            found.setdefault(r[key], []).append(f"{r['strategy']} ({r['scenario']})" if several else r["strategy"])
+    return {text: ", ".join(who) for text, who in found.items()}
 
 
 def comparison_csv(rows: Sequence[Row]) -> str:

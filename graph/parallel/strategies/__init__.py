@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graph.ir import Graph
+from graph.ops.exchange import PARTS
 from graph.parallel.plan import Plan
 from graph.parallel.strategies.data_parallel import build as data_parallel
 from graph.parallel.strategies.exchange import exchange
@@ -31,6 +32,7 @@ class Strategy:
     build : (model graph of one micro-batch of one rank, optimizer, options) -> plan, whose roles hold the graphs that their
         ranks compute; raises `InvalidPlan`.
     parts : options -> parts into which a batch is cut: a micro-batch of a rank has batch / parts samples.
+    rounds : options -> parts into which a rank cuts such a micro-batch once more.
     departs : (model graph, options) -> how, beyond the parts, it trains otherwise than one worker does; ``""``: it does not.
     samples : options with which the common checks build it.
     """
@@ -40,6 +42,7 @@ class Strategy:
     is_asked_for: bool = True
     build: Callable[..., Plan]
     parts: Callable[[Mapping[str, Any]], int]
+    rounds: Callable[[Mapping[str, Any]], int] = lambda options: 1
     departs: Callable[[Graph, Mapping[str, Any]], str] = lambda model, options: ""
     samples: tuple[Mapping[str, object], ...]
 
@@ -86,6 +89,7 @@ for _strategy in (
         name="hybrid",
         build=hybrid,
         parts=lambda o: int(o["ranks"]),
+        rounds=lambda o: int(o["ranks"]) if o.get("scheme") == PARTS else 1,
         departs=departs,
         samples=(
             {"ranks": 1, "steps": 2},

@@ -79,7 +79,8 @@ def hybrid(
     check_collective("hybrid", collective, ranks)
     batch = model.of_kind(Kind.DATA)[0].type.shape[0]
     if scheme == PARTS and batch % ranks:
-        near = max(ranks, batch - batch % ranks)
+        less = batch - batch % ranks
+        near = less if less and batch - less <= less + ranks - batch else less + ranks
         raise InvalidPlan(
             f"hybrid: {ranks} ranks cannot cut the {batch} samples of each into {ranks} parts; "
             f"use a batch of {near * ranks} samples ({near} a rank), or scheme 'turns'"

@@ -158,7 +158,7 @@ def test_work_is_that_of_one_worker_but_for_the_loss(lenet, scheme):
         ({"ranks": 241}, "lenet has no layer that 241 ranks can share evenly; use 24 ranks"),
         (
             {"ranks": 3, "scheme": "parts"},
-            r"3 ranks cannot cut the 8 samples of each into 3 parts; use a batch of 18 samples \(6 a",
+            r"3 ranks cannot cut the 8 samples of each into 3 parts; use a batch of 27 samples \(9 a",
         ),
         ({"scheme": "part"}, "hybrid: unknown scheme 'part'; did you mean 'parts'?"),
         ({"fc_update": "rounds"}, "hybrid: unknown fc_update 'rounds'; did you mean 'round'?"),
