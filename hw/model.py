@@ -201,7 +201,7 @@ class PlacedModel:
         return self._link.latency_seconds if self._link else self.topology.latency(self.places[a], self.places[b])
 
     def group(self, ranks: Sequence[Rank], is_direct: bool = False) -> tuple[float, float]:
-        """(greatest latency, least bandwidth) of these ranks while all send: to the next in the ring, or directly to all."""
+        """(latency, least bandwidth) of these ranks while all send: to the next in the ring, or directly to all."""
         if len(ranks) < 2:
             return 0.0, math.inf
         worst = (everybody if is_direct else neighbours)(self.topology, [self.places[r] for r in ranks])

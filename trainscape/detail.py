@@ -11,7 +11,7 @@ from sim.play import Detail
 
 AUTO = "auto"
 """What stands for: as `detail_of` says."""
-MOST = 50_000
+MOST = 200_000
 """Transfers of a step in collectives that are played; a computer plays some ten thousand in a second, and several steps."""
 
 

@@ -163,6 +163,7 @@ def step_section(p: "Prediction") -> Section:
     """The step as the sum of its parts; what no formula gives is named as the simulation's."""
     compute, exposed = compute_seconds(p.built), p.stats.exposed_comm_s
     rest = p.stats.step_s - compute - exposed
+    rest = rest if abs(rest) > 1e-12 * p.stats.step_s else 0.0  # of rounding
     lines = [
         Line(symbol="t_input_wait", value=p.stats.input_wait_s, unit="s", formula="waits for a batch alone", source="simulated"),
         Line(

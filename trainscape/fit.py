@@ -45,7 +45,8 @@ class Shortage:
     device: str
 
     def __str__(self) -> str:
-        return f"a rank needs {nbytes(self.need)}, but {self.device} has {nbytes(self.have)}"
+        lack = nbytes(self.need - self.have)
+        return f"a rank needs {nbytes(self.need)}, but {self.device} has {nbytes(self.have)}: {lack} too few"
 
 
 @record

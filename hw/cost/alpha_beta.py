@@ -1,12 +1,13 @@
 """Transfers as latency plus bytes over bandwidth (Hockney, The communication challenge for MPP, Parallel Computing 20, 1994).
 
 The closed forms of collectives stand with their algorithms (`graph.parallel.collectives`); here is what they need to be told of
-a system: the worst latency and bandwidth between neighbours, or between any two.
+a system: latency and bandwidth between neighbours of a ring, or between any two.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise, permutations
+from statistics import fmean
 
 from graph.record import record
 from hw.cost.calibrated import fit as fit_terms
@@ -40,9 +41,10 @@ def fit(nbytes: Sequence[int], seconds: Sequence[float]) -> AlphaBeta:
 
 
 def neighbours(topology: Topology, ring: Sequence[str]) -> AlphaBeta:
-    """The worst latency and bandwidth between neighbours of a ring while all of them send to the next at once.
+    """The mean latency and the worst bandwidth between neighbours of a ring while all of them send to the next at once.
 
-    Links that several neighbours' routes share are divided among them.
+    What is passed on goes around the ring, so it meets the latency of every way in turn; but all wait for the slowest port. Links
+    that several neighbours' routes share are divided among them.
     """
     if len(ring) < 2:
         raise HwError(f"a ring needs at least two devices, got {len(ring)}")
@@ -52,7 +54,7 @@ def neighbours(topology: Topology, ring: Sequence[str]) -> AlphaBeta:
         for link in topology.route(a, b):
             users[link] = users.get(link, 0) + 1
     rate = min((topology.capacity(link) / n for link, n in users.items()), default=float("inf"))
-    return AlphaBeta(latency_seconds=max(topology.latency(a, b) for a, b in pairs), bytes_per_second=rate)
+    return AlphaBeta(latency_seconds=fmean(topology.latency(a, b) for a, b in pairs), bytes_per_second=rate)
 
 
 def everybody(topology: Topology, places: Sequence[str]) -> AlphaBeta:

@@ -130,11 +130,13 @@ def test_all_gpus_send_to_the_host_through_its_sockets(with_servers):
 
 
 def test_links_that_a_ring_shares_are_divided(placed):
-    """A closed form is told what is left of a link when all neighbours send."""
+    """A closed form is told what is left of a link when all neighbours send, and the mean latency of the way around."""
     model = placed(ranks=4, name="p2.8xlarge")
     a, b, c, d = model.plan.ranks
     rate = model.capacity("gpu0>plx0")
-    assert model.group((a, b, c, d)) == (pytest.approx(3 * 5.7e-6), rate)
+    ways = [model.latency(x, y) for x, y in ((a, b), (b, c), (c, d), (d, a))]
+    assert max(ways) == pytest.approx(3 * 5.7e-6) and min(ways) < max(ways)
+    assert model.group((a, b, c, d)) == (pytest.approx(sum(ways) / 4), rate)
     assert model.group((a, c, b, d))[1] == rate / 2
     assert model.group((a,)) == (0.0, float("inf"))
 

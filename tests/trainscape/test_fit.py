@@ -28,7 +28,8 @@ def test_a_layer_too_big_for_its_device_fits_when_it_is_cut() -> None:
     wide = scenario("model.width=4")
     with pytest.raises(
         DoesNotFit,
-        match=r"a rank needs .* GB, but k20 has 5.03 GB; try parallel: \{strategy: hybrid, scheme: whole, fc_update: step\}",
+        match=r"a rank needs .* GB, but k20 has 5.03 GB: .* too few; "
+        r"try parallel: \{strategy: hybrid, scheme: whole, fc_update: step\}",
     ):
         predict(Built(wide))
     found = [c.settings for c in changes(wide)]
