@@ -27,9 +27,11 @@ which the kernel does not fit evenly is padded by 2, so both sizes give the pape
 this: there conv1 is 3x3 with stride 1, and pooling windows are padded by 1, so images of any size go through.
 """
 
-from graph.ir import Graph, Value
+from collections.abc import Callable
+
+from graph.ir import Value
 from graph.record import record
-from graph.zoo.model import Build, Classifier, Model, number_or_pair, scaled
+from graph.zoo.model import Classifier, Model, number_or_pair, scaled
 
 KERNELS = (11, 5, 3, 3, 3)
 UNITS = 4096
@@ -43,56 +45,30 @@ LRN = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
 class Shape:
     """What tells the three nets apart: maps and groups of each convolution, and whether responses are normalized."""
 
-    name: str
     maps: tuple[int, ...]
     groups: tuple[int, ...] = (1,) * DEPTH
     has_lrn: bool = True
 
 
-def builder(shape: Shape) -> Build:
-    """A function that builds one of the nets."""
+def layers_of(shape: Shape) -> Callable[[Classifier], Value]:
+    """A function that adds the layers of one of the nets."""
 
-    def build(
-        batch: int,
-        *,
-        image: tuple[int, ...] = (224, 224, 3),
-        classes: int = 1000,
-        width: float = 1.0,
-        depth: int | None = None,
-        activation: str = "relu",
-        dropout: float = 0.0,
-        denominator: int | None = None,
-        seed: int = 0,
-    ) -> Graph:
-        """The first `depth` convolutions (default 5), then fc6, fc7 and fc8; options: `graph.zoo.model.Build`.
+    def layers(net: Classifier) -> Value:
+        """The first `depth` convolutions (default 5), then fc6, fc7 and fc8.
 
         Layers: ``conv1`` ... , ``fc6``, ``fc7``, ``fc8``, ``loss``. The first, second and last convolution end with pooling.
         `width` scales the maps of each group.
         """
-        depth = DEPTH if depth is None else depth
-        net = Classifier(
-            shape.name,
-            batch=batch,
-            image=image,
-            classes=classes,
-            width=width,
-            depth=depth,
-            activation=activation,
-            dropout=dropout,
-            denominator=denominator,
-            seed=seed,
-            deepest=DEPTH,
-        )
-        x, is_large = net.x, min(image[:2]) >= LARGE
-        for k in range(depth):
+        x, is_large = net.x, min(net.image[:2]) >= LARGE
+        for k in range(net.depth):
             x = _convolution(net, shape, k, x, is_large)
-            if k in (0, 1, depth - 1):
+            if k in (0, 1, net.depth - 1):
                 x = net.max_pool(f"conv{k + 1}", x, window=3, stride=2, pad=0 if is_large else 1)
         for layer in ("fc6", "fc7"):
-            x = net.dense(layer, x, scaled(UNITS, width), hidden=True)
-        return net.finish(net.dense("fc8", x, classes, hidden=False))
+            x = net.dense(layer, x, scaled(UNITS, net.width), hidden=True)
+        return net.dense("fc8", x, net.classes, hidden=False)
 
-    return build
+    return layers
 
 
 def _convolution(net: Classifier, shape: Shape, k: int, x: Value, is_large: bool) -> Value:
@@ -119,18 +95,28 @@ def _maps(shape: Shape, k: int, width: float) -> int:
 
 
 _MAPS = (96, 256, 384, 384, 256)
-alexnet = builder(Shape(name="alexnet", maps=_MAPS, groups=(1, 2, 1, 2, 2)))
-alexnet_dense = builder(Shape(name="alexnet-dense", maps=_MAPS))
-alexnet_owt = builder(Shape(name="alexnet-owt", maps=(64, 192, 384, 256, 256), has_lrn=False))
 
 
-def _model(name: str, summary: str, build: Build) -> Model:
+def _model(name: str, summary: str, shape: Shape) -> Model:
     tiny = {"image": (8, 8, 3), "classes": 10, "width": 0.125}
-    return Model(name=name, summary=summary, build=build, depth=DEPTH, image=(224, 224, 3), classes=1000, tiny=tiny)
+    return Model(
+        name=name,
+        summary=summary,
+        layers=layers_of(shape),
+        depth=DEPTH,
+        deepest=DEPTH,
+        image=(224, 224, 3),
+        classes=1000,
+        tiny=tiny,
+    )
 
 
 ALEXNETS = (
-    _model("alexnet", "AlexNet of 2012: two towers as groups, response normalization", alexnet),
-    _model("alexnet-owt", "AlexNet of 2014 (one weird trick): one tower, as torchvision has it", alexnet_owt),
-    _model("alexnet-dense", "AlexNet of 2012 without groups", alexnet_dense),
+    _model("alexnet", "AlexNet of 2012: two towers as groups, response normalization", Shape(maps=_MAPS, groups=(1, 2, 1, 2, 2))),
+    _model(
+        "alexnet-owt",
+        "AlexNet of 2014 (one weird trick): one tower, as torchvision has it",
+        Shape(maps=(64, 192, 384, 256, 256), has_lrn=False),
+    ),
+    _model("alexnet-dense", "AlexNet of 2012 without groups", Shape(maps=_MAPS)),
 )

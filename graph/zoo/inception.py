@@ -7,7 +7,7 @@ Images below 75x75 would not survive the convolutions without padding: there eve
 so images of any size go through. They must be square, at least so nearly that their last maps are.
 """
 
-from graph.ir import Graph, Value
+from graph.ir import Value
 from graph.record import record
 from graph.zoo.model import Classifier, Model, number_or_pair, scaled
 
@@ -100,43 +100,18 @@ STAGES: tuple[tuple[tuple[str, tuple[Branch, ...]], ...], ...] = (
 """Modules by stage, each with its branches."""
 
 
-def inception_v3(
-    batch: int,
-    *,
-    image: tuple[int, ...] = (299, 299, 3),
-    classes: int = 1000,
-    width: float = 1.0,
-    depth: int | None = None,
-    activation: str = "relu",
-    dropout: float = 0.0,
-    denominator: int | None = None,
-    seed: int = 0,
-) -> Graph:
-    """Inception-v3 with at most `depth` like modules in a row (default 4: all); options: `graph.zoo.model.Build`.
+def inception_v3(net: Classifier) -> Value:
+    """Inception-v3 with at most `depth` like modules in a row (default 4: all).
 
     Layers: ``conv_1a`` ... ``conv_4a``; ``mixed_5b_1x1_1`` ..., a convolution each, named after module, branch and place in it,
     of which the last of a module ends with its concatenation, and the last of all with the average; ``fc``, ``loss``.
     """
-    depth = DEPTH if depth is None else depth
-    net = Classifier(
-        "inception-v3",
-        batch=batch,
-        image=image,
-        classes=classes,
-        width=width,
-        depth=depth,
-        activation=activation,
-        dropout=dropout,
-        denominator=denominator,
-        seed=seed,
-        deepest=DEPTH,
-    )
-    parts = _Parts(net, is_large=min(image[:2]) >= LARGE)
+    parts = _Parts(net, is_large=min(net.image[:2]) >= LARGE)
     x, last = parts.stem(), "conv_4a"
     for stage in STAGES:
-        for name, branches in stage if len(stage) == 1 else stage[:depth]:
+        for name, branches in stage if len(stage) == 1 else stage[: net.depth]:
             x, last = parts.module(f"mixed_{name}", x, branches)
-    return net.finish(net.dense("fc", net.average(last, x), classes, hidden=False))
+    return net.dense("fc", net.average(last, x), net.classes, hidden=False)
 
 
 class _Parts:
@@ -193,8 +168,9 @@ class _Parts:
 MODEL = Model(
     name="inception-v3",
     summary="Inception-v3 without its auxiliary classifier",
-    build=inception_v3,
+    layers=inception_v3,
     depth=DEPTH,
+    deepest=DEPTH,
     image=(299, 299, 3),
     classes=1000,
     tiny={"image": (8, 8, 3), "classes": 10, "width": 0.125, "depth": 1},

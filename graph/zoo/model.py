@@ -1,9 +1,9 @@
-"""What a model of the zoo is: a name and a function that builds its symbolic graph, with the same options for all."""
+"""What a model of the zoo is: a name and a function that adds its layers, with the same options for all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import field
-from typing import Any, Protocol
+from typing import Any
 
 from graph.errors import GraphError, nearest
 from graph.frontend.symbol import Builder
@@ -17,47 +17,6 @@ DECAY = 0.9
 """Of running statistics: after 30 steps what they began with weighs 4 %."""
 
 
-class Build(Protocol):
-    """A function that builds a model.
-
-    Parameters
-    ----------
-    batch : samples in one (micro-)batch.
-    image : extents of one sample, (rows, columns, channels) or (features,).
-    classes : how many.
-    width : scales every count of channels and hidden units (rounded, at least 1).
-    depth : number of repeated blocks (each model says of which); None: the model's own.
-    activation : ``"relu"`` or ``"tanh"``.
-    dropout : rate after each hidden fully connected layer; in a net without one, of what the classifier reads.
-    denominator : what the sum of the losses is divided by: the global batch; None: `batch`.
-    seed : of dropout.
-
-    Returns
-    -------
-    Graph with the outputs ``"loss"`` and ``"logits"``, the data ``x`` and ``labels``, and with dropout the counters ``step`` and
-    ``sample``. A net with batch normalization keeps running statistics, the states ``"<layer>.mean"`` and ``"<layer>.variance"``,
-    which nodes of the update phase renew.
-
-    Raises
-    ------
-    GraphError : when the options cannot be met.
-    """
-
-    def __call__(
-        self,
-        batch: int,
-        *,
-        image: tuple[int, ...] = ...,
-        classes: int = ...,
-        width: float = ...,
-        depth: int | None = ...,
-        activation: str = ...,
-        dropout: float = ...,
-        denominator: int | None = ...,
-        seed: int = ...,
-    ) -> Graph: ...
-
-
 @record
 class Model:
     """A model of the zoo.
@@ -66,19 +25,74 @@ class Model:
     ----------
     name : as scenarios write it.
     summary : one line for listings.
-    build : makes its graph.
+    layers : adds its layers to a net, and returns the logits.
     depth : its own depth.
+    deepest : the most blocks there are; None: any number.
+    wants_maps : it wants images, not only features.
     image, classes : what it was published for, and the defaults of `build`.
     tiny : options that make it small enough to train in a test.
     """
 
     name: str
     summary: str
-    build: Build
+    layers: Callable[["Classifier"], Value]
     depth: int
+    deepest: int | None = None
+    wants_maps: bool = True
     image: tuple[int, int, int] = (28, 28, 1)
     classes: int = 10
     tiny: Mapping[str, Any] = field(default_factory=lambda: {"image": (8, 8, 1)})
+
+    def build(
+        self,
+        batch: int,
+        *,
+        image: tuple[int, ...] | None = None,
+        classes: int | None = None,
+        width: float = 1.0,
+        depth: int | None = None,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        denominator: int | None = None,
+        seed: int = 0,
+    ) -> Graph:
+        """The model's graph.
+
+        Parameters
+        ----------
+        batch : samples in one (micro-)batch.
+        image : extents of one sample, (rows, columns, channels) or (features,); None: the model's own.
+        classes : how many; None: the model's own.
+        width : scales every count of channels and hidden units (rounded, at least 1).
+        depth : number of repeated blocks (each model says of which); None: the model's own.
+        activation : ``"relu"`` or ``"tanh"``.
+        dropout : rate after each hidden fully connected layer; in a net without one, of what the classifier reads.
+        denominator : what the sum of the losses is divided by: the global batch; None: `batch`.
+        seed : of dropout.
+
+        Returns
+        -------
+        Graph with the outputs ``"loss"`` and ``"logits"``, the data ``x`` and ``labels``, and with dropout the counters ``step``
+        and ``sample``. A net with batch normalization keeps running statistics, the states ``"<layer>.mean"`` and
+        ``"<layer>.variance"``, which nodes of the update phase renew.
+
+        Raises
+        ------
+        GraphError : when the options cannot be met.
+        """
+        net = Classifier(
+            self,
+            batch=batch,
+            image=self.image if image is None else image,
+            classes=self.classes if classes is None else classes,
+            width=width,
+            depth=self.depth if depth is None else depth,
+            activation=activation,
+            dropout=dropout,
+            denominator=batch if denominator is None else denominator,
+            seed=seed,
+        )
+        return net.finish(self.layers(net))
 
 
 def scaled(count: int, width: float) -> int:
@@ -96,7 +110,7 @@ class Classifier:
 
     def __init__(
         self,
-        name: str,
+        model: Model,
         *,
         batch: int,
         image: Sequence[int],
@@ -105,36 +119,33 @@ class Classifier:
         depth: int,
         activation: str,
         dropout: float,
-        denominator: int | None,
+        denominator: int,
         seed: int,
-        deepest: int | None = None,
-        wants_maps: bool = True,
     ) -> None:
-        self.name, self.batch, self.activation, self.rate, self.seed = name, batch, activation, dropout, seed
-        self.width = width
-        self.denominator = batch if denominator is None else denominator
-        self._check(image, classes, width, depth)
-        if wants_maps and len(image) != 3:
-            raise GraphError(f"{name}: image must be (rows, columns, channels), got {tuple(image)}")
-        if deepest is not None and depth > deepest:
-            raise GraphError(f"{name}: depth must be <= {deepest}, got {depth}")
-        self.builder = Builder(name)
+        self.name, self.batch, self.image, self.classes, self.width, self.depth = model.name, batch, image, classes, width, depth
+        self.activation, self.rate, self.denominator, self.seed = activation, dropout, denominator, seed
+        self._check()
+        if model.wants_maps and len(image) != 3:
+            raise GraphError(f"{self.name}: image must be (rows, columns, channels), got {tuple(image)}")
+        if model.deepest is not None and depth > model.deepest:
+            raise GraphError(f"{self.name}: depth must be <= {model.deepest}, got {depth}")
+        self.builder = Builder(self.name)
         self.x = self.builder.input("x", f32(batch, *image), Kind.DATA)
         self.labels = self.builder.input("labels", i64(batch), Kind.DATA)
         self.counters = () if not dropout else tuple(self.builder.input(c, i64(), Kind.COUNTER) for c in ("step", "sample"))
         self._dropouts = 0
         self._statistics: list[tuple[str, Value, Value]] = []  # layer, running statistic, the batch's
 
-    def _check(self, image: Sequence[int], classes: int, width: float, depth: int) -> None:
+    def _check(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise GraphError(f"{self.name}: unknown activation {self.activation!r}; {nearest(self.activation, ACTIVATIONS)}")
-        for what, value, least in (("batch", self.batch, 1), ("classes", classes, 2), ("denominator", self.denominator, 1)):
+        for what, value, least in (("batch", self.batch, 1), ("classes", self.classes, 2), ("denominator", self.denominator, 1)):
             if value < least:
                 raise GraphError(f"{self.name}: {what} must be >= {least}, got {value}")
-        if depth < 0 or not width > 0:
-            raise GraphError(f"{self.name}: depth must be >= 0 and width > 0, got depth {depth} and width {width}")
-        if len(image) not in (1, 3) or min(image) < 1:
-            raise GraphError(f"{self.name}: image must be (rows, columns, channels) or (features,), got {tuple(image)}")
+        if self.depth < 0 or not self.width > 0:
+            raise GraphError(f"{self.name}: depth must be >= 0 and width > 0, got depth {self.depth} and width {self.width}")
+        if len(self.image) not in (1, 3) or min(self.image) < 1:
+            raise GraphError(f"{self.name}: image must be (rows, columns, channels) or (features,), got {tuple(self.image)}")
         if not 0 <= self.rate < 1:
             raise GraphError(f"{self.name}: dropout must lie in [0, 1), got {self.rate}")
 

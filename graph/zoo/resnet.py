@@ -9,56 +9,33 @@ without pooling, as section 4.2 of the paper has it for 32x32 ones. They must be
 are.
 """
 
-from graph.ir import Graph, Value
-from graph.zoo.model import Build, Classifier, Model, scaled
+from collections.abc import Callable
+
+from graph.ir import Value
+from graph.zoo.model import Classifier, Model, scaled
 
 MAPS = (64, 128, 256, 512)
 EXPANSION = 4
 LARGE = 64
 
 
-def builder(name: str, blocks: tuple[int, ...]) -> Build:
-    """A function that builds the net with so many blocks in its four stages."""
+def layers_of(blocks: tuple[int, ...]) -> Callable[[Classifier], Value]:
+    """A function that adds the layers of the net with so many blocks in its four stages."""
 
-    def build(
-        batch: int,
-        *,
-        image: tuple[int, ...] = (224, 224, 3),
-        classes: int = 1000,
-        width: float = 1.0,
-        depth: int | None = None,
-        activation: str = "relu",
-        dropout: float = 0.0,
-        denominator: int | None = None,
-        seed: int = 0,
-    ) -> Graph:
-        """A residual net with at most `depth` blocks in each stage (default: all); options: `graph.zoo.model.Build`.
+    def layers(net: Classifier) -> Value:
+        """A residual net with at most `depth` blocks in each stage (default: all).
 
         Layers: ``conv1``; ``conv2_1a``, ``conv2_1b``, ``conv2_1c``, the three convolutions of the first block of the second row
         of the paper's table, after ``conv2_1s``, its projection; ... ; ``fc``, ``loss``. The last one ends with the average.
         """
-        depth = max(blocks) if depth is None else depth
-        net = Classifier(
-            name,
-            batch=batch,
-            image=image,
-            classes=classes,
-            width=width,
-            depth=depth,
-            activation=activation,
-            dropout=dropout,
-            denominator=denominator,
-            seed=seed,
-            deepest=max(blocks),
-        )
-        x, last = _stem(net, min(image[:2]) >= LARGE), "conv1"
+        x, last = _stem(net, min(net.image[:2]) >= LARGE), "conv1"
         for stage, (maps, count) in enumerate(zip(MAPS, blocks, strict=True), 2):
-            for k in range(1, min(count, depth) + 1):
-                x = _block(net, f"conv{stage}_{k}", x, scaled(maps, width), k == 1, 2 if k == 1 and stage > 2 else 1)
+            for k in range(1, min(count, net.depth) + 1):
+                x = _block(net, f"conv{stage}_{k}", x, scaled(maps, net.width), k == 1, 2 if k == 1 and stage > 2 else 1)
                 last = f"conv{stage}_{k}c"
-        return net.finish(net.dense("fc", net.average(last, x), classes, hidden=False))
+        return net.dense("fc", net.average(last, x), net.classes, hidden=False)
 
-    return build
+    return layers
 
 
 def _stem(net: Classifier, is_large: bool) -> Value:
@@ -82,14 +59,19 @@ def _block(net: Classifier, name: str, x: Value, maps: int, is_first: bool, stri
     return net.activate(f"{name}c", y)
 
 
-resnet50 = builder("resnet50", (3, 4, 6, 3))
-resnet152 = builder("resnet152", (3, 8, 36, 3))
-
-
-def _model(name: str, build: Build, depth: int, tiny_depth: int) -> Model:
+def _model(name: str, blocks: tuple[int, ...], tiny_depth: int) -> Model:
     tiny = {"image": (8, 8, 3), "classes": 10, "width": 0.0625, "depth": tiny_depth}
     summary = f"residual net of {name.removeprefix('resnet')} layers, v1: bottlenecks, batch normalization"
-    return Model(name=name, summary=summary, build=build, depth=depth, image=(224, 224, 3), classes=1000, tiny=tiny)
+    return Model(
+        name=name,
+        summary=summary,
+        layers=layers_of(blocks),
+        depth=max(blocks),
+        deepest=max(blocks),
+        image=(224, 224, 3),
+        classes=1000,
+        tiny=tiny,
+    )
 
 
-RESNETS = (_model("resnet50", resnet50, 6, 1), _model("resnet152", resnet152, 36, 2))
+RESNETS = (_model("resnet50", (3, 4, 6, 3), 1), _model("resnet152", (3, 8, 36, 3), 2))

@@ -7,7 +7,8 @@ from graph import MODELS, GraphError, Kind, Phase, inference_graph, init_paramet
 from graph.autodiff import layer_of
 from graph.init import fans
 from graph.testing import sample_feeds
-from graph.zoo import lenet, mlp
+
+lenet, mlp = MODELS["lenet"].build, MODELS["mlp"].build
 
 
 def layers(graph) -> dict[str, tuple[int, int]]:

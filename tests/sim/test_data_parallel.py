@@ -7,7 +7,7 @@ from graph.optimizer import Sgd
 from graph.parallel.closed_form import step_seconds, total_nbytes
 from graph.parallel.strategies.data_parallel import data_parallel
 from graph.step_stats import step_stats
-from graph.zoo import lenet
+from graph.zoo import MODELS
 from sim.model import UniformModel
 from sim.play import play
 
@@ -20,7 +20,7 @@ def compute(rank, do):
 
 @pytest.fixture(scope="module")
 def graph():
-    net = lenet(8, image=(8, 8, 1), classes=10, denominator=32)
+    net = MODELS["lenet"].build(8, image=(8, 8, 1), classes=10, denominator=32)
     return training_graph(net, Sgd(learning_rate=0.1, momentum=0.9, weight_decay=0.0))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from graph.parallel.algorithm import Algorithm, Group
 from graph.parallel.collectives.direct_all_gather import hops as gather
 from graph.parallel.collectives.direct_reduce_scatter import hops as reduce
+from graph.parallel.collectives.direct_reduce_scatter import seconds as half
 from graph.parallel.plan import Instruction
 
 
@@ -21,7 +22,7 @@ def hops(g: Group) -> Iterator[Instruction]:
 
 def seconds(ranks: int, nbytes: int, latency: float, bytes_per_second: float) -> float:
     """Twice n - 1 parts through every port, and twice a latency: what is sent out again must have come."""
-    return 2 * (latency + (ranks - 1) * nbytes / ranks / bytes_per_second) if ranks > 1 else 0.0
+    return 2 * half(ranks, nbytes, latency, bytes_per_second)
 
 
 DIRECT = Algorithm(program=hops, seconds=seconds, transfers=lambda ranks: 2 * ranks * (ranks - 1), is_cut=True, is_direct=True)

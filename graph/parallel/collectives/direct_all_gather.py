@@ -6,6 +6,7 @@ The other half of `graph.parallel.collectives.direct`; see `graph.parallel.colle
 from collections.abc import Iterator
 
 from graph.parallel.algorithm import Algorithm, Group, Operation
+from graph.parallel.collectives.direct_reduce_scatter import seconds
 from graph.parallel.plan import Instruction
 
 
@@ -14,11 +15,6 @@ def hops(g: Group, first: int = 0) -> Iterator[Instruction]:
     for s in range(1, g.n):
         yield g.send(-s, first + s - 1, parts=g.n, turn=True)
         yield g.recv(+s, first + s - 1, part=s, parts=g.n, turn=True)
-
-
-def seconds(ranks: int, nbytes: int, latency: float, bytes_per_second: float) -> float:
-    """n - 1 times a part through every port, one right behind the other, and the latency of the last."""
-    return latency + (ranks - 1) * nbytes / ranks / bytes_per_second if ranks > 1 else 0.0
 
 
 DIRECT_ALL_GATHER = Algorithm(

@@ -6,6 +6,7 @@ The transpose of `broadcast`. The order of the sum is that of the ranks beyond t
 from collections.abc import Iterator
 
 from graph.parallel.algorithm import Algorithm, Group, Operation
+from graph.parallel.collectives.broadcast import seconds
 from graph.parallel.plan import Instruction
 
 
@@ -15,11 +16,6 @@ def hops(g: Group) -> Iterator[Instruction]:
         yield from (g.recv(s + 1, s, add=True) for s in range(g.n - 1))
     else:
         yield g.send(-g.beyond, g.beyond - 1)
-
-
-def seconds(ranks: int, nbytes: int, latency: float, bytes_per_second: float) -> float:
-    """n - 1 letters that leave at the same time share one port; after the last byte they take their latency."""
-    return (ranks - 1) * nbytes / bytes_per_second + latency * (ranks > 1)
 
 
 REDUCE = Algorithm(program=hops, seconds=seconds, transfers=lambda ranks: ranks - 1, symmetric=False, operation=Operation.REDUCE)

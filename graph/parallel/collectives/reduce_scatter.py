@@ -7,6 +7,7 @@ Computing 69 (2009), section 3.
 from collections.abc import Iterator
 
 from graph.parallel.algorithm import Algorithm, Group, Operation
+from graph.parallel.collectives.all_gather import seconds
 from graph.parallel.plan import Instruction
 
 
@@ -18,11 +19,6 @@ def hops(g: Group) -> Iterator[Instruction]:
     for s in range(g.n - 1):
         yield g.send(+1, s, part=-s - 1, parts=g.n, turn=True)
         yield g.recv(-1, s, part=-s - 2, parts=g.n, turn=True, add=True)
-
-
-def seconds(ranks: int, nbytes: int, latency: float, bytes_per_second: float) -> float:
-    """(n - 1) hops of one part each: alpha-beta model, every rank sending and receiving at the same time."""
-    return (ranks - 1) * (latency + nbytes / ranks / bytes_per_second)
 
 
 REDUCE_SCATTER = Algorithm(

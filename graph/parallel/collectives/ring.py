@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from graph.parallel.algorithm import Algorithm, Group
 from graph.parallel.collectives.all_gather import hops as gather
+from graph.parallel.collectives.all_gather import seconds as half
 from graph.parallel.collectives.reduce_scatter import hops as reduce
 from graph.parallel.plan import Instruction
 
@@ -20,7 +21,7 @@ def hops(g: Group) -> Iterator[Instruction]:
 
 def seconds(ranks: int, nbytes: int, latency: float, bytes_per_second: float) -> float:
     """2 (n - 1) hops of one part each: alpha-beta model, every rank sending and receiving at the same time."""
-    return 2 * (ranks - 1) * (latency + nbytes / ranks / bytes_per_second)
+    return 2 * half(ranks, nbytes, latency, bytes_per_second)
 
 
 RING = Algorithm(program=hops, seconds=seconds, transfers=lambda ranks: 2 * ranks * (ranks - 1), is_cut=True)
