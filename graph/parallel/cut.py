@@ -6,13 +6,12 @@ hold enough bytes (Li et al., "PyTorch Distributed", VLDB 2020, section 3.2).
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from graph.errors import InvalidPlan
 from graph.ir import Graph, Kind, Node, Phase
 from graph.op import Work
 from graph.parallel.plan import Buffer, BufferKind
-from graph.parallel.programs.data_parallel import Task
+from graph.parallel.programs.data_parallel import Passes, Task
 from graph.record import record
 
 ALIGN = 64  # bytes: values in the data buffer begin at multiples of it
@@ -266,16 +265,16 @@ def passes_of(
     holder: Mapping[str, str],
     *,
     is_summed: bool,
-) -> dict[str, Any]:
-    """Parameters that `graph.parallel.programs.data_parallel.passes` takes, by name; `is_summed` as of `buffers_of`."""
+) -> Passes:
+    """Forward and backward as programs take them; `is_summed` as of `buffers_of`."""
     tasks = {s: task_of(graph, s, nodes, holder) for s, nodes in segments.items()}
-    return {
-        "input": input_task(buffers),
-        "forward": tuple(t for t in tasks.values() if t.what == "forward"),
-        "backward": tuple(t for t in tasks.values() if t.what == "backward"),
-        "accumulate": tuple(map(accumulation_of, buckets)) if is_summed else (),
-        "finished": finished_by(graph, buckets, segments),
-    }
+    return Passes(
+        input=input_task(buffers),
+        forward=tuple(t for t in tasks.values() if t.what == "forward"),
+        backward=tuple(t for t in tasks.values() if t.what == "backward"),
+        accumulate=tuple(map(accumulation_of, buckets)) if is_summed else (),
+        finished=finished_by(graph, buckets, segments),
+    )
 
 
 def named(segments: Mapping[str, Sequence[str]], updates: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

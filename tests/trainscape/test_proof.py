@@ -1,5 +1,7 @@
 """`check` proves the plan and says when it does not fit, without compiling or drawing anything."""
 
+from dataclasses import replace
+
 import pytest
 
 from graph.errors import InvalidPlan
@@ -36,7 +38,8 @@ def test_what_does_not_fit_is_told_with_a_way_out():
 def test_a_plan_that_counts_a_gradient_twice_is_found():
     b = built()
     (role,) = b.plan.roles
-    twice = dict(role.params, finished={k: v * 2 for k, v in role.params["finished"].items()})
+    passes = role.params["passes"]
+    twice = {**role.params, "passes": replace(passes, finished={k: v * 2 for k, v in passes.finished.items()})}
     b.plan = type(b.plan)((type(role)(**{f: getattr(role, f) for f in role.__slots__} | {"params": twice}),), b.plan.slots)
     with pytest.raises(InvalidPlan):
         prove(b)

@@ -35,18 +35,54 @@ class Task:
         return f"{self.what}/{self.of}" if self.of else self.what
 
 
+@record
+class Passes:
+    """The tasks of a micro-batch, for any program in which a rank goes forward and backward through a graph.
+
+    Parameters
+    ----------
+    input : loads the samples; None: the rank reads none.
+    forward, backward : in their order. Gradients in `backward` are those of the first micro-batch.
+    accumulate : one task a bucket, which adds a later micro-batch's gradients; empty where there is only one.
+    finished : backward task's layer -> buckets that are complete when it ends.
+    """
+
+    input: Task | None
+    forward: tuple[Task, ...]
+    backward: tuple[Task, ...]
+    accumulate: tuple[Task, ...]
+    finished: Mapping[str, tuple[str, ...]]
+
+    def of_step(self, step: int, micro_batches: int, then: Callable[[int, str], Iterable[Instruction]]) -> Iterator[Instruction]:
+        """Forward and backward of a step's micro-batches, where a rank trains a whole model.
+
+        `then` is asked for what follows where the gradients of a bucket are complete: (step, bucket) -> instructions.
+        """
+        sums = {t.of: t for t in self.accumulate}
+        for m in range(micro_batches):
+            data = step * micro_batches + m
+            if self.input is not None:
+                yield do_task(self.input, (step, self.input.what, m), data, stream="input")
+            for t in self.forward:
+                yield do_task(t, (step, t.what, t.of, m), data)
+            touched: set[str] = set()
+            for t in self.backward:
+                yield do_task(of_micro_batch(t, m, touched), (step, t.what, t.of, m), data)
+                for bucket in self.finished.get(t.of, ()):
+                    if m:
+                        yield do_task(sums[bucket], (step, "accumulate", bucket, m), data)
+                    if m == micro_batches - 1:
+                        yield from then(step, bucket)
+
+
 def data_parallel(
     plan: Plan,
     role: Role,
     *,
     steps: int,
     micro_batches: int,
-    input: Task,
-    forward: tuple[Task, ...],
-    backward: tuple[Task, ...],
-    accumulate: tuple[Task, ...],
+    passes: Passes,
     update: tuple[Task, ...],
-    finished: Mapping[str, tuple[str, ...]],
     collective: str,
     along: tuple[str, ...],
 ) -> Generator[Instruction, Any, None]:
@@ -55,9 +91,8 @@ def data_parallel(
     Parameters
     ----------
     steps, micro_batches : how often; micro-batches are those of one step.
-    input, forward, backward, accumulate, update : tasks in their order. Gradients in `backward` are those of the first
-        micro-batch; `accumulate` and `update` have one task a bucket.
-    finished : backward task's layer -> buckets that are complete when it ends.
+    passes : forward and backward.
+    update : one task a bucket.
     collective : algorithm that sums a bucket.
     along : axes over which gradients are summed; ``()`` for one worker alone.
     """
@@ -67,44 +102,9 @@ def data_parallel(
             yield Collective(id=(step, "allreduce", bucket), algorithm=collective, what=Ref(f"g.{bucket}"), along=along)
 
     for step in range(steps):
-        yield from passes(
-            step, micro_batches=micro_batches, input=input, forward=forward, backward=backward, accumulate=accumulate,
-            finished=finished, then=reduce,
-        )  # fmt: skip
+        yield from passes.of_step(step, micro_batches, reduce)
         for t in update:
             yield do_task(t, (step, t.what, t.of))
-
-
-def passes(
-    step: int,
-    *,
-    micro_batches: int,
-    input: Task,
-    forward: tuple[Task, ...],
-    backward: tuple[Task, ...],
-    accumulate: tuple[Task, ...],
-    finished: Mapping[str, tuple[str, ...]],
-    then: Callable[[int, str], Iterable[Instruction]],
-) -> Iterator[Instruction]:
-    """Forward and backward of a step's micro-batches, for any program that trains a whole model at each rank.
-
-    `then` is asked for what follows where the gradients of a bucket are complete: (step, bucket) -> instructions. The other
-    parameters are those of `data_parallel`.
-    """
-    sums = {t.of: t for t in accumulate}
-    for m in range(micro_batches):
-        data = step * micro_batches + m
-        yield do_task(input, (step, input.what, m), data, stream="input")
-        for t in forward:
-            yield do_task(t, (step, t.what, t.of, m), data)
-        touched: set[str] = set()
-        for t in backward:
-            yield do_task(of_micro_batch(t, m, touched), (step, t.what, t.of, m), data)
-            for bucket in finished.get(t.of, ()):
-                if m:
-                    yield do_task(sums[bucket], (step, "accumulate", bucket, m), data)
-                if m == micro_batches - 1:
-                    yield from then(step, bucket)
 
 
 def do_task(t: Task, id: tuple[Any, ...], data: int = 0, stream: str = "compute", fresh: Container[str] = ("data",)) -> Do:

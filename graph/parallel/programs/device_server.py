@@ -4,11 +4,11 @@ The sum, the step and the handing out of a bucket are issued as soon as backward
 own, so they run beside the rest of backward. Buckets are served in the order in which backward completes them.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from graph.parallel.plan import Collective, Do, Instruction, Plan, Ref, Role
-from graph.parallel.programs.data_parallel import Task, do_task, passes
+from graph.parallel.programs.data_parallel import Passes, Task, do_task
 
 
 def device_server(
@@ -17,11 +17,7 @@ def device_server(
     *,
     steps: int,
     micro_batches: int,
-    input: Task,
-    forward: tuple[Task, ...],
-    backward: tuple[Task, ...],
-    accumulate: tuple[Task, ...],
-    finished: Mapping[str, tuple[str, ...]],
+    passes: Passes,
     update: tuple[Task, ...],
     renew: tuple[Task, ...],
     along: tuple[str, ...],
@@ -32,7 +28,7 @@ def device_server(
 
     Parameters
     ----------
-    steps, micro_batches, input, forward, backward, accumulate, finished : as in `graph.parallel.programs.data_parallel`.
+    steps, micro_batches, passes : as in `graph.parallel.programs.data_parallel`.
     update : of each bucket the optimizer's step on the rank's own part of it.
     renew : what a rank renews for itself: running statistics.
     along : axes over which buckets are cut; ``()`` for one rank alone.
@@ -48,10 +44,7 @@ def device_server(
             yield Collective(id=(step, "gather", bucket), algorithm=gather, what=Ref(f"w.{bucket}"), along=along, on="gather")
 
     for step in range(steps):
-        yield from passes(
-            step, micro_batches=micro_batches, input=input, forward=forward, backward=backward, accumulate=accumulate,
-            finished=finished, then=serve,
-        )  # fmt: skip
+        yield from passes.of_step(step, micro_batches, serve)
         for t in renew:
             yield do_task(t, (step, t.what, t.of))
 

@@ -4,11 +4,11 @@ A stage goes forward and backward with a micro-batch before it takes the next on
 one stage computes at a time. For schedules that let stages overlap see `graph.parallel.programs.pipeline`.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 
 from graph.parallel.instruction import Instruction, Peer, Recv, Ref, Send
 from graph.parallel.plan import Plan, Role
-from graph.parallel.programs.data_parallel import Task, do_task, of_micro_batch
+from graph.parallel.programs.data_parallel import Passes, Task, do_task, of_micro_batch
 from graph.record import record
 
 
@@ -44,24 +44,18 @@ def stages(
     *,
     steps: int,
     micro_batches: int,
-    input: Task | None,
-    forward: tuple[Task, ...],
-    backward: tuple[Task, ...],
-    accumulate: tuple[Task, ...],
+    passes: Passes,
     update: tuple[Task, ...],
-    finished: Mapping[str, tuple[str, ...]],
     crossings: tuple[Crossing, ...],
 ) -> Generator[Instruction, None, None]:
     """The program of a stage.
 
     Parameters
     ----------
-    steps, micro_batches : how often; micro-batches are those of one step.
-    input : loading what the stage reads of a micro-batch; None: nothing.
-    forward, backward, accumulate, update, finished : as in `data_parallel`.
+    steps, micro_batches, passes, update : as in `data_parallel`; the input is what the stage reads of a micro-batch.
     crossings : of all stages, in the order in which values are made.
     """
-    sums, fresh = {t.of: t for t in accumulate}, {"data", *(c.buffer for c in crossings)}
+    sums, fresh = {t.of: t for t in passes.accumulate}, {"data", *(c.buffer for c in crossings)}
 
     def take(step: int, m: int, what: str) -> Iterator[Instruction]:
         for c in crossings:
@@ -78,18 +72,18 @@ def stages(
     for step in range(steps):
         for m in range(micro_batches):
             data = step * micro_batches + m
-            if input is not None:
-                yield do_task(input, (step, input.what, m), data, stream="input")
+            if passes.input is not None:
+                yield do_task(passes.input, (step, passes.input.what, m), data, stream="input")
             yield from take(step, m, "activation")
-            for t in forward:
+            for t in passes.forward:
                 yield do_task(t, (step, t.what, t.of, m), data, fresh=fresh)
                 yield from give(step, m, "activation", t.of)
             yield from take(step, m, "gradient")
             touched: set[str] = set()
-            for t in backward:
+            for t in passes.backward:
                 yield do_task(of_micro_batch(t, m, touched), (step, t.what, t.of, m), data, fresh=fresh)
                 yield from give(step, m, "gradient", t.of)
-                for bucket in finished.get(t.of, ()) if m else ():
+                for bucket in passes.finished.get(t.of, ()) if m else ():
                     yield do_task(sums[bucket], (step, "accumulate", bucket, m), data)
         for t in update:
             yield do_task(t, (step, t.what, t.of))

@@ -8,11 +8,11 @@ nobody is held up by a letter that was not taken yet.
 For one that does not wait for its slowest worker see `graph.parallel.programs.parameter_server`.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from graph.parallel.plan import Collective, Instruction, Peer, Plan, Recv, Ref, Role, Send
-from graph.parallel.programs.data_parallel import Task, do_task, passes
+from graph.parallel.programs.data_parallel import Passes, Task, do_task
 from graph.record import record
 
 
@@ -43,11 +43,7 @@ def synchronous_worker(
     *,
     steps: int,
     micro_batches: int,
-    input: Task,
-    forward: tuple[Task, ...],
-    backward: tuple[Task, ...],
-    accumulate: tuple[Task, ...],
-    finished: Mapping[str, tuple[str, ...]],
+    passes: Passes,
     renew: tuple[Task, ...],
     along: tuple[str, ...],
     reduce: str,
@@ -58,7 +54,7 @@ def synchronous_worker(
 
     Parameters
     ----------
-    steps, micro_batches, input, forward, backward, accumulate, finished : as in `graph.parallel.programs.data_parallel`.
+    steps, micro_batches, passes : as in `graph.parallel.programs.data_parallel`.
     renew : what a worker renews for itself: running statistics.
     along : axes over which gradients are summed before they are pushed, part by part, and parameters gathered after they are
         pulled; ``()``: none.
@@ -87,10 +83,7 @@ def synchronous_worker(
             yield Collective(id=(step, "gather", bucket), algorithm=gather, what=Ref(f"w.{bucket}"), along=along, on="gather")
 
     for step in range(steps):
-        yield from passes(
-            step, micro_batches=micro_batches, input=input, forward=forward, backward=backward, accumulate=accumulate,
-            finished=finished, then=serve,
-        )  # fmt: skip
+        yield from passes.of_step(step, micro_batches, serve)
         for t in renew:
             yield do_task(t, (step, t.what, t.of))
 

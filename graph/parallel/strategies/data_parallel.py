@@ -81,7 +81,7 @@ def data_parallel(
     params = {
         "steps": steps,
         "micro_batches": micro_batches,
-        **passes_of(graph, segments, buckets, buffers, holder, is_summed=micro_batches > 1),
+        "passes": passes_of(graph, segments, buckets, buffers, holder, is_summed=micro_batches > 1),
         "update": tuple(task_of(graph, f"update/{b}", nodes, holder) for b, nodes in updates.items()),
         "collective": collective,
         "along": ("dp",) if ranks > 1 else (),

@@ -37,7 +37,7 @@ def inference(model: Graph, optimizer: Optimizer, *, ranks: int, steps: int) -> 
     params = {
         "steps": steps,
         "micro_batches": 1,
-        **passes_of(graph, segments, (), buffers, holder, is_summed=False),
+        "passes": passes_of(graph, segments, (), buffers, holder, is_summed=False),
         "update": (),
         "collective": "ring",
         "along": (),

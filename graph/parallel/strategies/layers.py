@@ -163,7 +163,7 @@ def _role(
     params = {
         "steps": steps,
         "micro_batches": micro_batches,
-        **passes_of(part, segments, buckets, buffers, holder, is_summed=micro_batches > 1),
+        "passes": passes_of(part, segments, buckets, buffers, holder, is_summed=micro_batches > 1),
         "update": tuple(task_of(part, f"update/{b}", nodes, holder) for b, nodes in updates.items()),
         "crossings": tuple(crossings),
     }

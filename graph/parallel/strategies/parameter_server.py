@@ -85,7 +85,7 @@ def parameter_server(
     layout = layout_of(ranks, nodes=nodes, on_hosts=servers == "host", server_count=server_count, levels=levels)
     made = _Parts(training_graph(model, optimizer), layout, bucket_bytes, micro_batches, input_slots)
     sums = {"along": layout.summed, "reduce": "direct_reduce_scatter", "gather": "direct_all_gather"}
-    params = {"steps": steps, "micro_batches": micro_batches, **made.passes, **sums}
+    params = {"steps": steps, "micro_batches": micro_batches, "passes": made.passes, "renew": made.renew, **sums}
     return _served_by_hosts(made, params) if layout.servers else _served_by_workers(made, params)
 
 
@@ -94,7 +94,7 @@ class _Parts:
 
     Attributes
     ----------
-    passes : parameters of a worker's program: its tasks, and when buckets are complete.
+    passes : of a worker; `renew` : its running statistics.
     buffers : of one who computes and serves everything.
     segments : of the passes; `stepping` : of the optimizer.
     steppers : the optimizer's step on what one who serves keeps of each bucket, in the order in which they are complete.
@@ -112,11 +112,9 @@ class _Parts:
         }
         holder, updates = holders(graph, self.buffers), updates_of(graph, buckets)
         statistics = {STATISTICS: updates.pop(STATISTICS)} if STATISTICS in updates else {}
-        self.passes = {
-            **passes_of(graph, segments, buckets, self.buffers, holder, is_summed=micro_batches > 1),
-            "renew": tuple(task_of(graph, f"update/{s}", nodes, holder) for s, nodes in statistics.items()),
-        }
-        order = [b for t in self.passes["backward"] for b in self.passes["finished"].get(t.of, ())]
+        self.passes = passes_of(graph, segments, buckets, self.buffers, holder, is_summed=micro_batches > 1)
+        self.renew = tuple(task_of(graph, f"update/{s}", nodes, holder) for s, nodes in statistics.items())
+        order = [b for t in self.passes.backward for b in self.passes.finished.get(t.of, ())]
         self.segments = named(segments, statistics)
         self.stepping = {f"update/{b}": tuple(updates[b]) for b in order}
         size = {b.name: self.buffers[f"w.{b.name}"].size // layout.cut for b in buckets}
