@@ -134,7 +134,6 @@ def input_section(built: "Built", p: "Prediction") -> Iterator[Section]:
         storage, decode = placed.input_seconds(rank, takes[0])
         n, copy = len(takes), placed.compute_seconds(rank, takes[0])
         work = p.stats.compute_s + p.stats.exposed_comm_s
-        copy = placed.compute_seconds(rank, takes[0])
         yield Section(
             title=f"Input of a {role.name}",
             lines=[

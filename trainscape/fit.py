@@ -30,7 +30,7 @@ TRIES = 4
 
 @record
 class Shortage:
-    """A rank that needs more memory than its device has.
+    """What a rank needs of its device's memory: more than it has, or less.
 
     Parameters
     ----------
@@ -44,9 +44,13 @@ class Shortage:
     have: int
     device: str
 
+    @property
+    def lack(self) -> int:
+        """Bytes too few; negative where there is room."""
+        return self.need - self.have
+
     def __str__(self) -> str:
-        lack = nbytes(self.need - self.have)
-        return f"a rank needs {nbytes(self.need)}, but {self.device} has {nbytes(self.have)}: {lack} too few"
+        return f"a rank needs {nbytes(self.need)}, but {self.device} has {nbytes(self.have)}: {nbytes(self.lack)} too few"
 
 
 @record
@@ -63,18 +67,23 @@ class Change:
     words: str
 
 
-def shortage(built: "Built") -> Shortage | None:
-    """The rank that lacks the most memory, one of each role being looked at; None: all fit.
+def fullest(built: "Built") -> Shortage:
+    """The rank that lacks the most memory, or has the least to spare, one of each role being looked at.
 
     Raises `DoesNotFit` when there is no such plan, or no room for it.
     """
-    placed, worst = built.placed, None
-    for role in built.plan.roles:
-        rank = built.plan.first_rank(role.name)
-        need, have = placed.memory_bytes(rank), placed.memory_capacity_bytes(rank)
-        if need > have and (worst is None or need - have > worst.need - worst.have):
-            worst = Shortage(rank=rank, need=need, have=have, device=placed.device_of(rank).name)
-    return worst
+    placed = built.placed
+    found = [
+        Shortage(rank=r, need=placed.memory_bytes(r), have=placed.memory_capacity_bytes(r), device=placed.device_of(r).name)
+        for r in (built.plan.first_rank(role.name) for role in built.plan.roles)
+    ]
+    return max(found, key=lambda s: s.lack)
+
+
+def shortage(built: "Built") -> Shortage | None:
+    """The rank that lacks the most memory; None: all fit. Raises as `fullest`."""
+    worst = fullest(built)
+    return worst if worst.lack > 0 else None
 
 
 def require(built: "Built") -> None:
@@ -161,7 +170,7 @@ def _line(scenario: Scenario) -> Line | None:
     for samples in {scenario.micro_batch, max(scenario.micro_batch // 2, 1)}:
         try:
             built = _built(changed(scenario, {"model.batch": samples * scenario.parallel.parts}))
-            lack = shortage_of(built)
+            lack = fullest(built).lack
         except (HwError, GraphError, MissingCapability):
             return None
         points.append((samples, lack))
@@ -170,13 +179,6 @@ def _line(scenario: Scenario) -> Line | None:
     (x0, y0), (x1, y1) = points
     slope = (y1 - y0) / (x1 - x0)
     return lambda n: y0 + slope * (n - x0)
-
-
-def shortage_of(built: "Built") -> int:
-    """Bytes that the fullest rank lacks; negative where it has room."""
-    placed = built.placed
-    ranks = [built.plan.first_rank(r.name) for r in built.plan.roles]
-    return max(placed.memory_bytes(r) - placed.memory_capacity_bytes(r) for r in ranks)
 
 
 def _divisors(n: int) -> list[int]:
