@@ -1,7 +1,7 @@
 """Fixed-point numbers: whole numbers that stand for multiples of a power of two.
 
-A number of format (bits, fraction) is a whole number q with -2^(bits-1) <= q < 2^(bits-1), and means q * 2^-fraction: what Gupta et
-al., Deep Learning with Limited Numerical Precision (ICML 2015), section 3, write as <IL, FL> with IL = bits - fraction and
+A number of format (bits, fraction) is a whole number q with -2^(bits-1) <= q < 2^(bits-1), and means q * 2^-fraction: what Gupta
+et al., Deep Learning with Limited Numerical Precision (ICML 2015), section 3, write as <IL, FL> with IL = bits - fraction and
 FL = fraction. Conversions saturate. In memory they are i16, however many of its bits a format uses.
 """
 

@@ -1,8 +1,8 @@
 """The NFU: a DianNao-style accelerator, priced layer by layer, and the programs that it runs.
 
 Tn x Ti multipliers, Tn adder trees, Tn units for a piecewise-linear function; three scratchpads, each with a DMA engine of its
-own, before one main memory; a control processor that reads instructions with a field for each of them. After Chen et al., DianNao:
-A Small-Footprint High-Throughput Accelerator for Ubiquitous Machine-Learning (ASPLOS 2014).
+own, before one main memory; a control processor that reads instructions with a field for each of them. After Chen et al.,
+DianNao: A Small-Footprint High-Throughput Accelerator for Ubiquitous Machine-Learning (ASPLOS 2014).
 
     config     what the hardware is            layer      what it is given to do
     schedule   how a layer is cut and ordered  lower      the instructions, and synapses in their order

@@ -1,15 +1,16 @@
 """What an NFU's control processor reads: instructions of five fields, one for each unit, that take effect together.
 
-Units and the names of operations are those of DianNao's re-implementations (CP, SB, NBin, NBout, NFU; NOP LOAD READ STORE MULT ADD MAX
-RESET NBOUT NFU3). One instruction brings a chunk of synapses and a patch of an image, and walks over both:
+Units and the names of operations are those of DianNao's re-implementations (CP, SB, NBin, NBout, NFU; NOP LOAD READ STORE MULT ADD
+MAX RESET NBOUT NFU3). One instruction brings a chunk of synapses and a patch of an image, and walks over both:
 
     for each position p of the patch (positions_y x positions_x)            a row of NBout
         for each tap of the window (taps_y x taps_x), each row of maps      a cycle: a row of NBin, a row of SB
             sum[p] += neurons x synapses
 
-DMA engines move boxes: rows x columns of pixels, `words` of each, `pitch` words from pixel to pixel and from row to row in memory. Rows of
-a buffer that are not full are filled up with zeros. Addresses count words. Every operand is a whole number; a program is one array for
-each operand (`Program`), so that a million instructions cost no more than a few arrays. `hw.nfu.asm` has them as text.
+DMA engines move boxes: rows x columns of pixels, `words` of each, `pitch` words from pixel to pixel and `row_pitch` from row to
+row in memory. Rows of a buffer that are not full are filled up with zeros. Addresses count words. Every operand is a whole number;
+a program is one array for each operand (`Program`), so that a million instructions cost no more than a few arrays. `hw.nfu.asm`
+has them as text.
 
 ========= ================= =====================================================================================================
 unit      operand           meaning
@@ -30,7 +31,7 @@ NBout     write_op          NOP; STORE: move the outputs to memory
 NBout     address           of the first word of the box of outputs
 NBout     words             of each position that are stored; or of the bias, `neurons` of them
 NBout     row_pitch, pitch  words from row to row, from position to position
-NBout     begin             first row of NBout that is added to; position p's is begin + p, of pooling also + positions x row of maps
+NBout     begin             first row of NBout that is added to; position p's is begin + p, of pooling + positions x row of maps
 NFU       nfu1              NOP, MULT
 NFU       nfu2              ADD, MAX
 NFU       nfu2_in           RESET: sums begin anew; NBOUT: with what is in NBout

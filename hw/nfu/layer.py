@@ -1,7 +1,7 @@
 """What an NFU is given to do: one layer, as extents. Counts that depend on no schedule stand here.
 
-A classifier is a convolution of 1 x 1 windows over an image of one row that has a pixel for each sample; an activation by itself is a
-pooling over windows of one pixel.
+A classifier is a convolution of 1 x 1 windows over an image of one row that has a pixel for each sample; an activation by itself
+is a pooling over windows of one pixel.
 """
 
 from enum import StrEnum

@@ -81,8 +81,8 @@ def lower(nest: Nest, where: Places, *, first: int = 0, last: int | None = None)
     end = len(nest) if last is None else last
     if end - first > LONGEST:
         raise HwError(
-            f"layer {nest.layer.name!r} has {end - first:,} instructions, more than the {LONGEST:,} that are written out at once; its "
-            f"cost needs none of them (hw.nfu.schedule)"
+            f"layer {nest.layer.name!r} has {end - first:,} instructions, more than the {LONGEST:,} that are written out at once; "
+            f"its cost needs none of them (hw.nfu.schedule)"
         )
     s = Steps(nest, np.arange(first, end, dtype=np.int64))
     layer = nest.layer
@@ -110,7 +110,7 @@ def _synapses(s: Steps, where: Places) -> dict[str, Index]:
 
 
 def chunk_at(s: Steps) -> Index:
-    """Where an instruction's synapses begin, in words: [tile] (of private kernels) [row of neurons] [chunk] one after the other."""
+    """Where an instruction's synapses begin, in words: [tile] (of private kernels) [row of neurons] [chunk]."""
     layer, nest = s.nest.layer, s.nest
     maps, window = layer.ni // layer.groups, nest.schedule
     neuron = layer.ky * layer.kx * maps  # words of one
@@ -118,11 +118,12 @@ def chunk_at(s: Steps) -> Index:
     above = s.at["window_y"] * window.window_rows * layer.kx * maps
     beside = s.taps_y * s.at["window_x"] * window.window_columns * maps
     inside = above + beside + s.taps_y * s.taps_x * s.first_word
-    at = before * neuron + s.neurons * inside
+    at: Index = before * neuron + s.neurons * inside
     if not layer.is_private:
         return at
     earlier = s.at["y"] * window.rows * layer.ox + s.positions_y * s.at["x"] * window.columns  # positions
-    return earlier * (neuron * layer.no) + s.positions * at
+    of_tile: Index = earlier * (neuron * layer.no) + s.positions * at
+    return of_tile
 
 
 def _inputs(s: Steps, where: Places) -> dict[str, Index]:

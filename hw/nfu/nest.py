@@ -7,8 +7,8 @@
         for window row, column, maps    # chunks of synapses
          for row of the block           # Tn output neurons
 
-Instruction k's loop indices are k's digits, so whatever is asked of instructions is answered for arrays of k, without making them one by
-one. Loops are rectangular; only the last iteration of one may be smaller.
+Instruction k's loop indices are k's digits, so whatever is asked of instructions is answered for arrays of k, without making them
+one by one. Loops are rectangular; only the last iteration of one may be smaller.
 """
 
 from enum import StrEnum
@@ -86,7 +86,7 @@ class Nest:
                 raise HwError(f"layer {self.layer.name!r}: {field} of the schedule must lie between 1 and {most}, got {n}")
         if limits["block"] % s.block:
             raise HwError(
-                f"layer {self.layer.name!r}: block of the schedule is {s.block}, which does not divide {limits['block']} rows of output"
+                f"layer {self.layer.name!r}: block of the schedule is {s.block}, which does not divide {limits['block']} rows"
             )
         rows = self.rows
         for buffer, need, have in (

@@ -1,7 +1,7 @@
 """What a layer costs under a schedule, in closed form, and the schedule that costs least.
 
-The closed form is a sum over classes of like instructions (`Nest.classes`), some hundreds of them whatever the layer's size. It equals
-what counting instruction by instruction gives (`hw.nfu.timing.timing`).
+The closed form is a sum over classes of like instructions (`Nest.classes`), some hundreds of them whatever the layer's size. It
+equals what counting instruction by instruction gives (`hw.nfu.timing.timing`).
 """
 
 from collections.abc import Iterable

@@ -1,16 +1,16 @@
 """When instructions begin, and what they wait for.
 
-The three stages of the NFU are one pipeline, into which a cycle's row goes every cycle. Each buffer has a DMA engine; all three share
-the main memory, which serves requests in the order in which they were made, each for a whole number of cycles. While instruction k
-computes, the engines bring what k + 1 needs (rows are overwritten as they fall free) and take away what k - 1 has made. So k + 1 begins when
-k is through, its data are there, and the results of k - 1 are away:
+The three stages of the NFU are one pipeline, into which a row goes every cycle. Each buffer has a DMA engine; all three share the
+main memory, which serves requests in the order in which they were made, each for a whole number of cycles. While instruction k
+computes, the engines bring what k + 1 needs (rows are overwritten as they fall free) and take away what k - 1 has made. So k + 1
+begins when k is through, its data are there, and the results of k - 1 are away:
 
     begin[k + 1] = begin[k] + max(cycles[k], function rows[k], transfer(results[k - 1]) + transfer(loads[k + 1]))
     begin[0]     = latency + transfer(loads[0])
     total        = begin[n] + depth of the pipeline + transfer(results[n - 1])
 
-Partial sums are read by NFU-2 one stage before they are written, so adding to them costs nothing. `sim.nfu` plays the same programs
-event by event.
+Partial sums are read by NFU-2 one stage before they are written, so adding to them costs nothing. `sim.nfu` plays the same
+programs event by event.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,8 +26,8 @@ from hw.nfu.nest import Index
 from hw.nfu.steps import Steps
 
 STALLS = ("fill", "synapses", "neurons", "results", "function", "drain")
-"""What the NFU waits for: the first load; loads of synapses; of neurons and biases; stores; the function units; the end of the pipeline
-and the last store."""
+"""What the NFU waits for: the first load; loads of synapses; of neurons and biases; stores; the function units; the end of the
+pipeline and the last store."""
 
 
 @record
