@@ -1,16 +1,16 @@
 """What an NFU's control processor reads: instructions of five fields, one for each unit, that take effect together.
 
-Units and the names of operations are those of DianNao's re-implementations (CP, SB, NBin, NBout, NFU; NOP LOAD READ STORE MULT ADD
-MAX RESET NBOUT NFU3). One instruction brings a chunk of synapses and a patch of an image, and walks over both:
+Units and the names of operations are those of DianNao's re-implementations (CP, SB, NBin, NBout, NFU; NOP LOAD READ STORE MULT
+ADD MAX RESET NBOUT NFU3). One instruction brings a chunk of synapses and a patch of an image, and walks over both:
 
     for each position p of the patch (positions_y x positions_x)            a row of NBout
         for each tap of the window (taps_y x taps_x), each row of maps      a cycle: a row of NBin, a row of SB
             sum[p] += neurons x synapses
 
 DMA engines move boxes: rows x columns of pixels, `words` of each, `pitch` words from pixel to pixel and `row_pitch` from row to
-row in memory. Rows of a buffer that are not full are filled up with zeros. Addresses count words. Every operand is a whole number;
-a program is one array for each operand (`Program`), so that a million instructions cost no more than a few arrays. `hw.nfu.asm`
-has them as text.
+row in memory. Rows of a buffer that are not full are filled up with zeros. Addresses count words. Every operand is a whole
+number; a program is one array for each operand (`Program`), so that a million instructions cost no more than a few arrays.
+`hw.nfu.asm` has them as text.
 
 ========= ================= =====================================================================================================
 unit      operand           meaning

@@ -81,8 +81,8 @@ def lower(nest: Nest, where: Places, *, first: int = 0, last: int | None = None)
     end = len(nest) if last is None else last
     if end - first > LONGEST:
         raise HwError(
-            f"layer {nest.layer.name!r} has {end - first:,} instructions, more than the {LONGEST:,} that are written out at once; "
-            f"its cost needs none of them (hw.nfu.schedule)"
+            f"layer {nest.layer.name!r} has {end - first:,} instructions, more than the {LONGEST:,} that are written out at "
+            f"once; its cost needs none of them (hw.nfu.schedule)"
         )
     s = Steps(nest, np.arange(first, end, dtype=np.int64))
     layer = nest.layer

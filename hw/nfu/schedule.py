@@ -8,19 +8,20 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from graph.record import record
 from hw.errors import HwError
 from hw.nfu.activity import Activity
 from hw.nfu.config import Nfu
-from hw.nfu.layer import Layer
+from hw.nfu.layer import Kind, Layer
 from hw.nfu.nest import Index, Nest, Order, Schedule
 from hw.nfu.steps import Steps
 from hw.nfu.timing import Timing, moves_of, weighted
 
 CUTS = 7
 """Sizes of a tile that are tried along an extent: the largest ones that cut it evenly."""
-EXACT = 4
+EXACT = 8
 """Schedules whose cost is computed exactly, of those that an estimate finds best."""
 
 
@@ -135,31 +136,54 @@ def candidates(layer: Layer, nfu: Nfu) -> Iterable[tuple[Index, Order]]:
         yield found, order
 
 
-def _estimate(layer: Layer, nfu: Nfu, s: Index, order: Order) -> Index:
-    """About the cycles of each schedule: instructions times the longer of computing and moving, for full tiles."""
+def _estimate(layer: Layer, nfu: Nfu, s: Index, order: Order) -> npt.NDArray[np.float64]:
+    """About the cycles of each schedule: as the closed form, but all chunks of a tile are taken to be alike, and what is moved
+    seldom to be moved together with what is moved more often.
+    """
     rows, columns, wy, wx, maps, block = s
-    is_pool, lanes = layer.kind.value == "pool", layer.lanes(nfu)
-    ni, no = layer.ni // layer.groups, layer.no // layer.groups
-    tiles = layer.batch * -(-layer.oy // rows) * -(-layer.ox // columns)
-    parts = -(-layer.input_rows(nfu) // maps)
-    window = -(-layer.ky // wy) * -(-layer.kx // wx)
+    is_pool = layer.kind is Kind.POOL
+    cuts_y, cuts_x, parts = -(-layer.ky // wy), -(-layer.kx // wx), -(-layer.input_rows(nfu) // maps)
+    chunks = cuts_y * cuts_x * (1 if is_pool else parts)
     blocks = parts if is_pool else layer.output_rows(nfu) // block
-    chunks = window if is_pool else window * parts
-    each = 1 if is_pool else block
-    instructions = layer.groups * blocks * tiles * chunks * each
-    patch = ((rows - 1) * layer.sy + wy) * ((columns - 1) * layer.sx + wx)
-    words = np.minimum(maps * lanes, ni)
-    again = (chunks > 1) | (blocks == 1) | is_pool | (order is Order.SYNAPSES)
-    loads = layer.groups * tiles * chunks * np.where(again, blocks, 1)
-    moved = loads * patch * words * nfu.word_bytes + layer.outputs * nfu.word_bytes
-    if not is_pool:
-        stay = (chunks == 1) & (order is Order.SYNAPSES) & (block == 1) & (not layer.is_private)
-        size = wy * wx * words * np.minimum(nfu.tn, no) * (rows * columns if layer.is_private else 1)
-        moved = moved + np.where(stay, layer.groups * blocks, instructions) * size * nfu.synapse_bytes
-    compute = np.int64(layer.nfu_cycles(nfu))
-    seconds = np.maximum(compute, moved * (nfu.clock_hz / nfu.dram_bytes_per_second))
-    first = (patch * words * nfu.word_bytes) * (nfu.clock_hz / nfu.dram_bytes_per_second)
-    return np.asarray(seconds + first + instructions * 0.01 + moved * 1e-6, np.int64)
+    each = np.ones_like(block) if is_pool else block
+    tiles_y, tiles_x = -(-layer.oy // rows), -(-layer.ox // columns)
+    outside, tiles = order is Order.SYNAPSES, layer.batch * tiles_y * tiles_x
+    again = (chunks > 1) | (outside & (tiles > 1)) | is_pool
+    stay = (chunks == 1) & (each == 1) & (outside | (blocks == 1)) & (not layer.is_private)
+    inner = chunks * blocks * each  # instructions of a tile, in a group
+    loads = chunks * np.where(again, blocks, 1)
+    rate, groups = nfu.clock_hz / nfu.dram_bytes_per_second, layer.groups
+    positions = layer.ox * layer.oy if layer.is_private else 1
+    synapse = layer.synapses / positions / groups / inner * nfu.synapse_bytes * rate * (not is_pool)
+    total = np.where(stay, groups * blocks * synapse, 0.0)
+    for high, many_y in ((rows, tiles_y - 1), (layer.oy - (tiles_y - 1) * rows, np.ones_like(rows))):
+        for wide, many_x in ((columns, tiles_x - 1), (layer.ox - (tiles_x - 1) * columns, np.ones_like(rows))):
+            window = layer.ky * layer.kx * layer.input_rows(nfu) * (1 if is_pool else layer.output_rows(nfu))
+            compute = high * wide * window / inner
+            patch = ((high - 1) * layer.sy + layer.ky / cuts_y) * ((wide - 1) * layer.sx + layer.kx / cuts_x)
+            inputs = patch * (layer.ni / groups / parts) * nfu.word_bytes * rate
+            stores = high * wide * (layer.no / groups / blocks) * nfu.word_bytes * rate
+            chunk = np.where(stay, 0.0, synapse * (high * wide if layer.is_private else 1))
+            tile = _slots(inner, compute, ((loads, inputs), (inner, chunk), (blocks, stores)))
+            total = total + groups * layer.batch * many_y * many_x * tile
+    first = np.where(stay, 0.0, synapse) + rows * columns * (layer.ni / groups / parts) * nfu.word_bytes * rate
+    found: npt.NDArray[np.float64] = total + first + 1e-3 * tiles * inner
+    return found
+
+
+def _slots(
+    instructions: Index, compute: npt.NDArray[np.float64], moves: tuple[tuple[Index, npt.NDArray[np.float64]], ...]
+) -> npt.NDArray[np.float64]:
+    """Cycles of instructions that each compute so long, and of which so many move something (how many, cycles of each)."""
+    times, each = np.stack([n for n, _ in moves]), np.stack([c for _, c in moves])
+    ranks = np.argsort(times, axis=0)
+    times, each = np.take_along_axis(times, ranks, 0), np.take_along_axis(each, ranks, 0)
+    found, done = np.zeros(len(instructions)), np.zeros_like(instructions)
+    for i in range(len(moves)):
+        found += (times[i] - done) * np.maximum(compute, np.ceil(each[i:].sum(axis=0)))
+        done = times[i]
+    total: npt.NDArray[np.float64] = found + (instructions - done) * compute
+    return total
 
 
 @lru_cache(maxsize=4096)
@@ -172,13 +196,13 @@ def best(layer: Layer, nfu: Nfu) -> Cost:
     ------
     HwError : no schedule fits the buffers.
     """
-    found: list[tuple[int, int, tuple[int, ...], Order]] = []
+    found: list[tuple[float, int, tuple[int, ...], Order]] = []
     for order_number, (s, order) in enumerate(candidates(layer, nfu)):
         if not s.shape[1]:
             continue
         estimate = _estimate(layer, nfu, s, order)
         for i in np.argsort(estimate, kind="stable")[:EXACT]:
-            found.append((int(estimate[i]), order_number, tuple(int(x) for x in s[:, i]), order))
+            found.append((float(estimate[i]), order_number, tuple(int(x) for x in s[:, i]), order))
     if not found:
         raise HwError(
             f"layer {layer.name!r}: no tile fits: one position of one window needs a row of each buffer, and NBin has "
