@@ -17,7 +17,7 @@ from hw.nfu.config import Nfu
 from hw.nfu.layer import Kind, Layer
 from hw.nfu.nest import Index, Nest, Order, Schedule
 from hw.nfu.steps import Steps
-from hw.nfu.timing import Timing, moves_of, weighted
+from hw.nfu.timing import Timing, weighted
 
 CUTS = 7
 """Sizes of a tile that are tried along an extent: the largest ones that cut it evenly."""
@@ -60,18 +60,14 @@ class Cost:
 def cost(layer: Layer, nfu: Nfu, schedule: Schedule) -> Cost:
     """Cycles and accesses of a layer under a schedule; raises `HwError` when it does not fit."""
     nest = Nest(layer, nfu, schedule)
+    timed = weighted(nest)
+    return Cost(layer=layer, schedule=schedule, timing=timed, activity=activity(nest, timed.total_cycles))
+
+
+def activity(nest: Nest, cycles: int) -> Activity:
+    """Accesses of all instructions, from the classes of like ones."""
     k, many = nest.classes()
-    now = Steps(nest, k)
-    first, last = Steps(nest, np.array([0])), Steps(nest, np.array([len(nest) - 1]))
-    timed = weighted(
-        nfu, moves_of(Steps(nest, k - 1)), moves_of(now), moves_of(Steps(nest, k + 1)), many, moves_of(first), moves_of(last)
-    )
-    return Cost(layer=layer, schedule=schedule, timing=timed, activity=activity(now, many, timed.total_cycles))
-
-
-def activity(s: Steps, many: Index, cycles: int) -> Activity:
-    """Accesses of instructions, each of which stands for `many`."""
-    nfu, layer, is_pool = s.nest.nfu, s.nest.layer, s.nest.is_pool
+    s, nfu, layer, is_pool = Steps(nest, k), nest.nfu, nest.layer, nest.is_pool
     lanes = layer.lanes(nfu) if is_pool else nfu.tn
 
     def count(x: Index) -> int:

@@ -5,16 +5,17 @@ main memory, which serves requests in the order in which they were made, each fo
 computes, the engines bring what k + 1 needs (rows are overwritten as they fall free) and take away what k - 1 has made. So k + 1
 begins when k is through, its data are there, and the results of k - 1 are away:
 
-    begin[k + 1] = begin[k] + max(cycles[k], function rows[k], transfer(results[k - 1]) + transfer(loads[k + 1]))
+    busy[k]      = max(cycles[k], function rows[k])
+    begin[k + 1] = begin[k] + max(busy[k], transfer(results[k - 1]) + transfer(loads[k + 1]))
     begin[0]     = latency + transfer(loads[0])
-    total        = begin[n] + depth of the pipeline + transfer(results[n - 1])
+    total        = begin[n - 1] + max(busy[n - 1] + depth of the pipeline, transfer(results[n - 2])) + transfer(results[n - 1])
 
 Partial sums are read by NFU-2 one stage before they are written, so adding to them costs nothing. `sim.nfu` plays the same
 programs event by event.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from graph.record import record
 from hw.nfu.config import Nfu
 from hw.nfu.isa import Op, Program
-from hw.nfu.nest import Index
+from hw.nfu.nest import Index, Nest
 from hw.nfu.steps import Steps
 
 STALLS = ("fill", "synapses", "neurons", "results", "function", "drain")
@@ -149,12 +150,14 @@ class Timing:
 def timing(nfu: Nfu, moves: Moves) -> Timing:
     """Instruction by instruction, of all of a program in their order."""
     n = len(moves.cycles)
-    before = np.concatenate(([0], moves.result_bytes[:-1])) if n else moves.result_bytes
-    after = Moves(**{k: np.concatenate((getattr(moves, k)[1:], [0])) for k in _FIELDS}) if n else moves
+    if not n:
+        return total(())
+    before = np.concatenate(([0], moves.result_bytes[:-1]))
+    before[-1] = 0  # it is waited for at the end
+    after = Moves(**{f.name: np.concatenate((getattr(moves, f.name)[1:], [0])) for f in fields(Moves)})
     s = slots(nfu, before, moves, after)
-    first = nfu.latency_cycles + int(_transfer(nfu, moves.synapse_bytes[:1] + moves.neuron_bytes[:1]).sum())
-    last = nfu.depth + int(_transfer(nfu, moves.result_bytes[-1:]).sum())
-    begins = first + np.concatenate(([0], np.cumsum(s.cycles)[:-1])) if n else np.zeros(0, np.int64)
+    first, last = _ends(nfu, _at(moves, 0), _at(moves, n - 2) if n > 1 else None, _at(moves, n - 1))
+    begins = first + np.concatenate(([0], np.cumsum(s.cycles)[:-1]))
     waits = {k: float(w.sum()) for k, w in s.waits.items()}
     return Timing(
         total_cycles=first + int(s.cycles.sum()) + last,
@@ -164,7 +167,16 @@ def timing(nfu: Nfu, moves: Moves) -> Timing:
     )
 
 
-_FIELDS = ("cycles", "function_rows", "synapse_bytes", "neuron_bytes", "result_bytes")
+def _at(moves: Moves, i: int) -> Moves:
+    return Moves(**{f.name: getattr(moves, f.name)[i : i + 1] for f in fields(Moves)})
+
+
+def _ends(nfu: Nfu, first: Moves, before: Moves | None, last: Moves) -> tuple[int, int]:
+    """(cycles before the first instruction begins, cycles after the last one is through)."""
+    fill = nfu.latency_cycles + int(_transfer(nfu, first.synapse_bytes + first.neuron_bytes)[0])
+    busy = max(int(last.cycles[0]), int(last.function_rows[0]))
+    away = 0 if before is None else int(_transfer(nfu, before.result_bytes)[0])
+    return fill, max(nfu.depth, away - busy) + int(_transfer(nfu, last.result_bytes)[0])
 
 
 def _stalls(fill: int, waits: Mapping[str, float], drain: int) -> dict[str, float]:
@@ -172,11 +184,14 @@ def _stalls(fill: int, waits: Mapping[str, float], drain: int) -> dict[str, floa
     return {k: found[k] for k in STALLS}
 
 
-def weighted(nfu: Nfu, before: Moves, now: Moves, after: Moves, many: Index, first: Moves, last: Moves) -> Timing:
-    """The same from classes: one instruction of each, its neighbours, and how many are like it (`Nest.classes`)."""
-    s = slots(nfu, before.result_bytes, now, after)
-    fill = nfu.latency_cycles + int(_transfer(nfu, first.synapse_bytes + first.neuron_bytes)[0])
-    drain = nfu.depth + int(_transfer(nfu, last.result_bytes)[0])
+def weighted(nest: Nest) -> Timing:
+    """The same for a nest, from its classes of instructions: one of each, its neighbours, and how many are like it."""
+    nfu, n = nest.nfu, len(nest)
+    k, many = nest.classes()
+    now, after = moves_of(Steps(nest, k)), moves_of(Steps(nest, k + 1))
+    s = slots(nfu, np.where(k == n - 1, 0, moves_of(Steps(nest, k - 1)).result_bytes), now, after)
+    edge = moves_of(Steps(nest, np.array([0, n - 2, n - 1])))
+    fill, drain = _ends(nfu, _at(edge, 0), _at(edge, 1), _at(edge, 2))
     waits = {k: float(w @ many) for k, w in s.waits.items()}
     return Timing(
         total_cycles=fill + int(s.cycles @ many) + drain,
