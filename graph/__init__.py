@@ -15,7 +15,7 @@ from graph.op import OPS, Applied, Evaluator, Op, Work
 from graph.optimizer import Optimizer, Sgd
 from graph.passes.inference import inference_graph
 from graph.summary import summary
-from graph.tensor_type import DType, TensorType, f32, i64, u8
+from graph.tensor_type import DType, TensorType, f32, i16, i64, u8
 from graph.text import from_text, to_text
 from graph.zoo import MODELS
 
@@ -48,6 +48,7 @@ __all__ = [
     "differentiate",
     "f32",
     "from_text",
+    "i16",
     "i64",
     "inference_graph",
     "init_parameters",

@@ -25,7 +25,10 @@ class Instrument:
         """So many parts of the phase are done, where it has parts that can be counted."""
 
     def on_step(self, step: int, steps: int, loss: float) -> None:
-        """`step` of `steps` are completed, and the last of them had this loss; told some times a second, not at every step."""
+        """`step` of `steps` are completed, and the last of them had this loss; told some times a second, not at every step.
+
+        A plan that computes no loss has NaN.
+        """
 
     # --- actions: the simulator tells them while it plays, the real engine when it has gathered the clocks of its workers ---
 

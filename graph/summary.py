@@ -4,7 +4,7 @@ from typing import Any
 
 from graph.ir import Graph, Kind, Node, Phase
 
-MULTIPLY_ADD = ("conv2d", "matmul")
+MULTIPLY_ADD = ("conv2d", "local_conv2d", "matmul")
 """The operators whose multiply-adds are counted, as is usual; the others add a few percent of flop and no macs."""
 
 

@@ -15,6 +15,7 @@ class DType(StrEnum):
 
     F32 = "f32"
     F64 = "f64"
+    I16 = "i16"  # fixed-point words: `graph.fixed_point`
     I32 = "i32"
     I64 = "i64"
     U8 = "u8"
@@ -33,7 +34,7 @@ class DType(StrEnum):
         return self in _FLOATS
 
 
-_NUMPY = {DType(d): np.dtype(n) for d, n in {"f32": "f4", "f64": "f8", "i32": "i4", "i64": "i8", "u8": "u1"}.items()}
+_NUMPY = {DType(d): np.dtype(n) for d, n in {"f32": "f4", "f64": "f8", "i16": "i2", "i32": "i4", "i64": "i8", "u8": "u1"}.items()}
 _ITEMSIZE = {d: n.itemsize for d, n in _NUMPY.items()}
 _FLOATS = frozenset({DType.F32, DType.F64})
 
@@ -85,6 +86,11 @@ class TensorType:
 def f32(*shape: int) -> TensorType:
     """A float32 type of this shape."""
     return TensorType(shape=shape)
+
+
+def i16(*shape: int) -> TensorType:
+    """An int16 type of this shape."""
+    return TensorType(shape=shape, dtype=DType.I16)
 
 
 def i64(*shape: int) -> TensorType:

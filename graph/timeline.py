@@ -54,7 +54,7 @@ class Timeline:
     ----------
     records : the records.
     plan_hash : hash of the plan that was played.
-    source : ``"predicted"`` or ``"measured"``.
+    source : ``"predicted"``, ``"measured"``, or ``"emulated"``: neither, but added up from instructions.
     like : rank -> how many like ranks it stands for, where ranks were folded; a rank that is not in it stands for itself.
     """
 

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from graph.ir import Graph
-from graph.parallel.plan import Do, Plan
+from graph.parallel.plan import Buffer, Do, Exchange, Plan
 from graph.parallel.unroll import StepAction
 from graph.passes.plan_memory import ancestors
 from graph.record import record
 from hw.kernels.record import Call
 from hw.lowered import MICRO_BATCH
 
+PERSISTENT = frozenset({"parameter", "state", "data"})  # kinds of buffers that live from step to step
 COMPUTE = "compute"  # the stream of a role's segments
 
 
@@ -36,6 +37,13 @@ class Lifetimes:
     needs: Sequence[tuple[int, ...]]
 
 
+def is_kept(b: Buffer) -> bool:
+    """Whether a buffer has a place of its own: it lives from step to step, or has slots, so that a later step's value may come
+    while another is in use. The slots of what ranks exchange hold the rounds of one step.
+    """
+    return b.kind in PERSISTENT or (b.slots > 1 and b.exchange == Exchange.NONE)
+
+
 def buffer_slot(name: str, slot: int) -> str:
     """What a slot of a buffer is called here."""
     return f"buffer:{name}:{slot}"
@@ -50,7 +58,6 @@ def lifetimes(
     views: Mapping[str, str],
     *,
     elsewhere: frozenset[str],
-    persistent: frozenset[str],
 ) -> Lifetimes:
     """Sizes and uses of what may share memory, and the order of its users.
 
@@ -60,9 +67,8 @@ def lifetimes(
     actions : one step of the role, unrolled.
     views : value -> the value whose memory it is.
     elsewhere : values that have places already.
-    persistent : kinds of buffers that have places of their own.
     """
-    found = _Uses(graph, plan, role, views, elsewhere, persistent)
+    found = _Uses(graph, plan, role, views, elsewhere)
     for a in (a for a in actions if a.is_leaf):
         found.action(a, segments[a.ins.kernel] if isinstance(a.ins, Do) else ())
     found.one_micro_batch()
@@ -80,9 +86,8 @@ class _Uses:
         role: str,
         views: Mapping[str, str],
         elsewhere: frozenset[str],
-        persistent: frozenset[str],
     ) -> None:
-        self.graph, self.plan, self.views, self.persistent = graph, plan, views, persistent
+        self.graph, self.plan, self.views = graph, plan, views
         self.me, self.buffers = plan.first_rank(role), plan.role[role].buffers
         self.placed = {v for b in self.buffers.values() for v in b.values} | set(self.buffers) | elsewhere
         self.sizes: dict[str, int] = {}
@@ -116,7 +121,7 @@ class _Uses:
                 self.call(call, at)
         m = self.micro_batch.get(first, -1)
         for refs, writes in ((a.ins.reads, False), (a.ins.writes, True)):
-            for ref in (r for r in refs if self.buffers[r.buffer].kind not in self.persistent):
+            for ref in (r for r in refs if not is_kept(self.buffers[r.buffer])):
                 name, slot, _, _ = self.plan.key(self.me, ref)
                 for at in range(first, len(self.needs)):
                     self.touch(buffer_slot(name, slot), self.buffers[name].nbytes // self.buffers[name].slots, at)

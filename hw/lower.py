@@ -2,13 +2,13 @@
 
 Policy
 ------
-* A convolution or matrix product takes a following bias (and ReLU) into its epilogue when nobody else reads the value
-  in between and both lie in the same segment.
+* A kernel takes further operators into its epilogue and its prologue, as `hw.fusion` says.
 * An operator that is a view (`Op.is_view`: flatten, reshape) costs nothing, since values are dense and in row-major order.
 * The optimizer runs once a bucket, over contiguous parameters, when its attributes agree; other nodes of the segment, such as
   those that renew running statistics, run beside it.
-* Memory: parameters, state and data have places of their own; gradient buckets and intermediates share bytes when they
-  are ordered on every stream (`graph.passes.plan_memory`).
+* Memory: parameters, state and data have places of their own, and so has what waits in several slots to be taken up in a later
+  step (`hw.lifetimes.is_kept`); gradient buckets and intermediates share bytes when they are ordered on every stream
+  (`graph.passes.plan_memory`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,16 @@ from graph.op import Work
 from graph.parallel.plan import Buffer, Do, Plan
 from graph.parallel.unroll import StepAction, unroll
 from graph.passes.plan_memory import plan_memory
-from graph.tensor_type import TensorType, f32
+from graph.summary import MULTIPLY_ADD
+from graph.tensor_type import DType, TensorType, f32
 from hw.errors import HwError
+from hw.fusion import Fused, call_of, fused, taken_over
 from hw.kernels import record_for
-from hw.kernels.record import Call, KernelRecord, Platform
-from hw.lifetimes import lifetimes
+from hw.kernels.record import Call, Platform
+from hw.lifetimes import is_kept, lifetimes
 from hw.lowered import STRIDE, ArenaLayout, Lowered
 
 ALIGN = 64  # bytes: a cache line, and a full vector register
-PERSISTENT = frozenset({"parameter", "state", "data"})  # kinds of buffers that live from step to step
 
 
 def lower(plan: Plan, role: str, platform: Platform, *, algorithms: Mapping[str, str] | None = None) -> Lowered:
@@ -90,59 +91,33 @@ def _segment(
             raise HwError(f"segment {name!r} names node {n!r}, which graph {graph.name!r} does not have")
     members = [graph.node[n] for n in nodes]
     whole = _whole_buckets(graph, buffers, members, platform)
-    inside, done, calls = {n.name for n in members}, set[str](), []
+    place, done, parts = {n.name: k for k, n in enumerate(members)}, set[str](), list[Call | Fused]()
     for node in members:
         if node.name in done or node.op.is_view:
             continue
         if node.name in whole:
             done.add(node.name)
             if done.issuperset(whole[node.name].nodes):  # the last of them: whatever they read has been computed
-                calls.append(whole[node.name])
+                parts.append(whole[node.name])
             continue
-        kernel = record_for(node.op.name, platform, algorithms.get(node.op.name))
-        chain = _epilogue(graph, node, kernel, inside)
-        done.update(n.name for n in chain)
-        calls.append(_call(graph, kernel, chain))
-    return tuple(calls)
+        made = _part(graph, node, platform, algorithms.get(node.op.name), place)
+        done.update(n.name for n in made.chain)
+        parts.append(made)
+    taken = taken_over(graph, [p for p in parts if isinstance(p, Fused)])
+    return tuple(p if isinstance(p, Call) else call_of(graph, p) for p in parts if isinstance(p, Call) or p.anchor not in taken)
 
 
-def _epilogue(graph: Graph, node: Node, kernel: KernelRecord, inside: set[str]) -> list[Node]:
-    """The node and those that follow it in the kernel's epilogue, as far as nobody else sees what lies between."""
-    chain = [node]
-    for wanted in kernel.epilogue:
-        value = chain[-1].outputs[0].name
-        readers = graph.consumers[value]
-        if len(readers) != 1 or value in graph.outputs.values() or value in graph.updates.values():
-            break
-        (reader,) = readers
-        if reader.op.name != wanted or reader.name not in inside or reader.inputs[0] != value:
-            break
-        chain.append(reader)
-    return chain
-
-
-def _call(graph: Graph, kernel: KernelRecord, chain: Sequence[Node]) -> Call:
-    anchor = chain[0]
-    fused = tuple(n.op.name for n in chain[1:])
-    reads = anchor.inputs + tuple(v for n in chain[1:] for v in n.inputs[1:])
-    types = tuple(graph.type_of(v) for v in reads)
-    attrs = {**anchor.attrs, "epilogue": "+".join(fused)} if kernel.epilogue else dict(anchor.attrs)
-    total = sum((graph.work(n) for n in chain), Work())
-    saved = sum(n.outputs[0].type.nbytes for n in chain[:-1])  # neither written nor read again
-    work = Work(flop=total.flop, bytes_read=total.bytes_read - saved, bytes_written=total.bytes_written - saved)
-    return Call(
-        kernel=kernel.name,
-        nodes=tuple(n.name for n in chain),
-        fused=fused,
-        reads=reads,
-        writes=tuple(v.name for v in chain[-1].outputs),
-        types=types,
-        attrs=attrs,
-        work=work,
-        workspace=kernel.workspace(types, attrs),
-        layer=anchor.layer,
-        phase=anchor.phase,
-    )
+def _part(graph: Graph, node: Node, platform: Platform, algorithm: str | None, place: Mapping[str, int]) -> Fused:
+    """A node with what its kernel takes in. An NFU computes on words alone; its processor does what is in floats."""
+    part = fused(graph, node, record_for(node.op.name, platform, algorithm), place)
+    if part.kernel.platform is not Platform.NFU or part.dtypes(graph) == {DType.I16}:
+        return part
+    if node.op.name in MULTIPLY_ADD:
+        raise HwError(
+            f"{node.name!r} of graph {graph.name!r} computes in floats, but an NFU multiplies fixed-point words: give the "
+            f"scenario `numerics`, or the graph to graph.passes.fixed_point; training in fixed point is not built"
+        )
+    return fused(graph, node, record_for(node.op.name, Platform.CPU), place)
 
 
 def _whole_buckets(graph: Graph, buffers: Mapping[str, Buffer], members: Sequence[Node], platform: Platform) -> dict[str, Call]:
@@ -272,7 +247,7 @@ def _layout(
 ) -> ArenaLayout:
     arena, buffers = _Arena(), dict[tuple[str, int], int]()
     for name, b in plan.role[role].buffers.items():
-        if b.kind in PERSISTENT:
+        if is_kept(b):
             for slot in range(b.slots):
                 buffers[name, slot] = arena.place(b.size * b.itemsize)
     micro_batches = 1 + max((a.ins.id[3] for a in actions if isinstance(a.ins, Do) and len(a.ins.id) > 3), default=0)
@@ -283,7 +258,7 @@ def _layout(
     workspace_nbytes = max((c.workspace for calls in segments.values() for c in calls), default=0)
     workspace = arena.place(workspace_nbytes)
 
-    lives = lifetimes(graph, plan, role, segments, actions, views, elsewhere=frozenset(values), persistent=PERSISTENT)
+    lives = lifetimes(graph, plan, role, segments, actions, views, elsewhere=frozenset(values))
     shared = plan_memory(lives.sizes, lives.uses, lives.needs, align=ALIGN)
     start = arena.place(shared.nbytes)
     for name, at in shared.offsets.items():

@@ -7,9 +7,11 @@ from graph.ops.conv import CONV
 from graph.ops.dropout import DROPOUT
 from graph.ops.elementwise import ELEMENTWISE
 from graph.ops.exchange import EXCHANGE
+from graph.ops.local_conv import LOCAL_CONV
 from graph.ops.lrn import LRN
 from graph.ops.matmul import MATMUL
 from graph.ops.pool import POOL
+from graph.ops.quantize import QUANTIZE
 from graph.ops.reduce import REDUCE
 from graph.ops.reshape import RESHAPE
 from graph.ops.softmax import SOFTMAX
@@ -28,7 +30,9 @@ FAMILIES: dict[str, tuple[Op, ...]] = {
     "batch_norm": BATCH_NORM,
     "lrn": LRN,
     "concat": CONCAT,
+    "local_conv": LOCAL_CONV,
     "exchange": EXCHANGE,
+    "quantize": QUANTIZE,
 }
 """Family (the name of its file, here and in ``runtime/kernels``) -> its operators."""
 

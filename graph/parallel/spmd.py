@@ -29,15 +29,17 @@ class Run:
     losses : of the whole batch, a step.
     values : whole parameters and state after the last step, of those who renew them.
     ranks : rank -> what it holds of them itself; not what lies in buffers that are cut.
+    logits : rank -> its logits, one micro-batch after another; empty where it makes none.
     """
 
     losses: tuple[float, ...]
     values: Arrays
     ranks: Mapping[Rank, Arrays]
+    logits: Mapping[Rank, Sequence[Array]]
 
 
 def run(plan: Plan, values: Arrays, batches: Sequence[Arrays], *, seed: int = 0, dtype: Any = np.float32) -> Run:
-    """Play a plan of synchronous training.
+    """Play a plan of synchronous training, or of inference.
 
     Parameters
     ----------
@@ -86,7 +88,8 @@ class _Player:
         if stuck := [a for m in self.machines for a in m.stuck]:
             raise InvalidPlan(f"the plan is stuck at {', '.join(map(repr, stuck[:4]))}")
         ranks = {r: m.persistent() for r, m in self.memory.items()}
-        return Run(losses=self._losses(), values=_joined(self.plan, self.memory), ranks=ranks)
+        logits = {r: tuple(m.logits) for r, m in self.memory.items()}
+        return Run(losses=self._losses(), values=_joined(self.plan, self.memory), ranks=ranks, logits=logits)
 
     def _losses(self) -> tuple[float, ...]:
         """Shares of a role add up; of copies the first counts."""

@@ -32,6 +32,7 @@ class Memory:
     slots : (buffer, slot) -> its elements; what the data buffer holds is in `data`, by value.
     own : values in no buffer.
     losses : of each step, as the rank computes it.
+    logits : as the rank computes them, one micro-batch after another.
     """
 
     def __init__(self, plan: Plan, rank: Rank, batches: Sequence[Arrays], dtype: Any) -> None:
@@ -43,7 +44,7 @@ class Memory:
         self.slots: dict[tuple[str, int], Array] = {}
         self.data: dict[tuple[str, int], Array] = {}  # value of the data buffer, slot
         self.own: dict[str, Array] = {}
-        self.losses = np.zeros(len(batches))
+        self.losses, self.logits = np.zeros(len(batches)), list[Array]()
         self.roots = {n.outputs[0].name: n.inputs[0] for n in self.graph.nodes if n.op.is_view}
         self.roots.update((new, old) for old, new in self.graph.updates.items())
         self.held = {name: held_by(b, self.graph) for name, b in self.role.buffers.items()}
@@ -148,9 +149,11 @@ class Memory:
             self.count(do)
             for n in nodes:
                 self.node(do, n)
-        loss = self.graph.outputs.get("loss")
-        if any(v.name == loss for n in nodes for v in n.outputs):
-            self.losses[do.id[0]] += float(self.get(do, str(loss)))
+        made, outputs = {v.name for n in nodes for v in n.outputs}, self.graph.outputs
+        if outputs.get("loss") in made:
+            self.losses[do.id[0]] += float(self.get(do, outputs["loss"]))
+        if outputs.get("logits") in made:
+            self.logits.append(self.get(do, outputs["logits"]).copy())
 
     def load(self, do: Do) -> None:
         """The rank's samples of a micro-batch."""

@@ -1,4 +1,5 @@
-"""Passes: functions from graph to graph that keep its meaning. `plan_memory` and `inference_graph` stand beside them."""
+"""Passes: functions from graph to graph that keep its meaning. `plan_memory`, `inference_graph` and `fixed_point`
+stand beside them."""
 
 from collections.abc import Callable
 

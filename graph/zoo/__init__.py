@@ -2,6 +2,7 @@
 
 from graph.registry import Registry
 from graph.zoo.alexnet import ALEXNETS
+from graph.zoo.diannao import LAYERS as DIANNAO
 from graph.zoo.inception import MODEL as INCEPTION
 from graph.zoo.lenet import MODEL as LENET
 from graph.zoo.mlp import MODEL as MLP
@@ -11,7 +12,10 @@ from graph.zoo.vgg import VGGS
 
 MODELS: Registry[Model] = Registry("model")
 
-for _model in (MLP, LENET, *ALEXNETS, *VGGS, *RESNETS, INCEPTION):
+for _model in (MLP, LENET, *ALEXNETS, *VGGS, *RESNETS, INCEPTION, *DIANNAO):
     MODELS.add(_model.name, _model)
 
-__all__ = ["MODELS", "Model"]
+NETS: tuple[str, ...] = tuple(m.name for m in MODELS.values() if m.trains)
+"""Those that are trained; the others are single layers."""
+
+__all__ = ["MODELS", "NETS", "Model"]

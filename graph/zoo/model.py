@@ -31,6 +31,7 @@ class Model:
     wants_maps : it wants images, not only features.
     image, classes : what it was published for, and the defaults of `build`.
     tiny : options that make it small enough to train in a test.
+    trains : False: there is nothing to train it by, so it has neither labels nor a loss; only inference takes it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Model:
     image: tuple[int, int, int] = (28, 28, 1)
     classes: int = 10
     tiny: Mapping[str, Any] = field(default_factory=lambda: {"image": (8, 8, 1)})
+    trains: bool = True
 
     def build(
         self,
@@ -74,7 +76,8 @@ class Model:
         -------
         Graph with the outputs ``"loss"`` and ``"logits"``, the data ``x`` and ``labels``, and with dropout the counters ``step``
         and ``sample``. A net with batch normalization keeps running statistics, the states ``"<layer>.mean"`` and
-        ``"<layer>.variance"``, which nodes of the update phase renew.
+        ``"<layer>.variance"``, which nodes of the update phase renew. A model that is not trained has the output ``"logits"`` and
+        the data ``x`` alone.
 
         Raises
         ------
@@ -106,7 +109,7 @@ def number_or_pair(rows: int, columns: int) -> int | tuple[int, int]:
 
 
 class Classifier:
-    """What the models share: declares inputs, adds layers, ends in softmax cross entropy."""
+    """What the models share: declares inputs, adds layers, and where it is trained ends in softmax cross entropy."""
 
     def __init__(
         self,
@@ -131,7 +134,7 @@ class Classifier:
             raise GraphError(f"{self.name}: depth must be <= {model.deepest}, got {depth}")
         self.builder = Builder(self.name)
         self.x = self.builder.input("x", f32(batch, *image), Kind.DATA)
-        self.labels = self.builder.input("labels", i64(batch), Kind.DATA)
+        self.labels = self.builder.input("labels", i64(batch), Kind.DATA) if model.trains else None
         self.counters = () if not dropout else tuple(self.builder.input(c, i64(), Kind.COUNTER) for c in ("step", "sample"))
         self._dropouts = 0
         self._statistics: list[tuple[str, Value, Value]] = []  # layer, running statistic, the batch's
@@ -240,10 +243,11 @@ class Classifier:
         return self.builder.apply("dropout", (x, *self.counters), rate=self.rate, seed=self.seed, key=self._dropouts)[0]
 
     def finish(self, logits: Value) -> Graph:
-        """Add the loss and make the graph."""
-        with self.builder.layer("loss"):
-            loss, _ = self.builder.apply("softmax_cross_entropy", (logits, self.labels), denominator=self.denominator)
-        self.builder.output("loss", loss)
+        """Add the loss, where there are labels, and make the graph."""
+        if self.labels is not None:
+            with self.builder.layer("loss"):
+                loss, _ = self.builder.apply("softmax_cross_entropy", (logits, self.labels), denominator=self.denominator)
+            self.builder.output("loss", loss)
         self.builder.output("logits", logits)
         names: dict[str, str] = {}
         for layer, running, value in self._statistics:

@@ -13,9 +13,10 @@ from hw.errors import HwError
 from hw.kernels.automatic import automatic
 from hw.kernels.cpu import RECORDS
 from hw.kernels.cuda import BUFFERS, cuda_record
+from hw.kernels.nfu import NFU
 from hw.kernels.record import KERNELS, Call, KernelRecord, Platform
 
-for _record in (*RECORDS, *BUFFERS):
+for _record in (*RECORDS, *BUFFERS, *NFU):
     KERNELS.add(_record.name, _record)
 
 
@@ -30,6 +31,8 @@ def _by_operator(count: int) -> Mapping[tuple[str, Platform], list[KernelRecord]
 
 def _known(op: str, platform: Platform) -> list[KernelRecord]:
     found = _by_operator(len(KERNELS)).get((op, platform), [])
+    if not found and platform is Platform.NFU:  # what it has not, its processor computes
+        return _known(op, Platform.CPU)
     if not found and op in OPS and not OPS[op].is_view:  # a view only names the same memory anew
         made = cuda_record(OPS[op]) if platform is Platform.CUDA else automatic(OPS[op], platform)
         found = [KERNELS.add(made.name, made)]
@@ -47,7 +50,8 @@ def record_for(op_name: str, platform: Platform, algorithm: str | None = None) -
     Parameters
     ----------
     op_name : name of the operator.
-    platform : whose kernels.
+    platform : whose kernels. An NFU has few, and its processor has those of a CPU: where there is no ``"nfu.<op>"``, the answer
+        is ``"cpu.<op>"``.
     algorithm : forces one; by default the preferred.
 
     Raises

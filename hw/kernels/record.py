@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from graph.ir import Phase
-from graph.op import Attrs, Size, Work
+from graph.op import Attr, Attrs, Size, Work
 from graph.record import record
 from graph.registry import Registry
 from graph.tensor_type import TensorType
@@ -19,6 +19,7 @@ class Platform(StrEnum):
 
     CPU = "cpu"
     CUDA = "cuda"
+    NFU = "nfu"
 
 
 @record
@@ -34,6 +35,9 @@ class KernelRecord:
     workspace : (input types, attrs) -> bytes of scratch memory.
     terms : (input types, attrs) -> name -> count; exact and never negative.
     sizes : committed grid for calibration.
+    is_epilogue_optional : any of the epilogue's operators may be missing; otherwise none before one that is there.
+    prologue : operators of one operand that it can compute on its own operands, whichever come from one of them, e.g.
+        ``("dequantize",)``. It then reads the operand of that operator instead.
     """
 
     name: str
@@ -43,6 +47,8 @@ class KernelRecord:
     workspace: Callable[[Sequence[TensorType], Attrs], int]
     terms: Callable[[Sequence[TensorType], Attrs], Mapping[str, float]]
     sizes: Callable[[], Iterable[Size]]
+    is_epilogue_optional: bool = False
+    prologue: tuple[str, ...] = ()
 
 
 @record
@@ -52,11 +58,17 @@ class Call:
     Parameters
     ----------
     kernel : name of the record.
-    nodes : graph nodes that it covers, in order (several when fused).
+    nodes : graph nodes that it covers: the anchor, those of its epilogue in order, those of its prologue, which another call may
+        cover as well.
     fused : the epilogue operators that are really fused here.
-    reads, writes : value names: those of the anchor operator, then those that the epilogue adds (the bias).
+    reads, writes : value names: those of the anchor operator, then those that the epilogue adds (the bias). Where an operator
+        of the prologue makes such a value, its operand stands instead.
     types : types of `reads`.
-    attrs : attributes of the anchor operator, and ``"epilogue"``: fused operators joined by ``"+"``, or ``""``.
+    attrs : attributes of the anchor operator (`own_attrs`). Of a kernel that has an epilogue also ``"epilogue"``: fused operators
+        joined by ``"+"``, or ``""``; and their attributes as ``"<operator>.<attribute>"``, e.g. ``"quantize.fraction"``. Of one
+        that has a prologue also ``"prologue"``: for each of `reads` what is done to it, or nothing, joined by ``"+"``, e.g.
+        ``"dequantize++dequantize"``; and their attributes as ``"<operator>.<place in reads>.<attribute>"``, e.g.
+        ``"dequantize.0.fraction"``.
     work : exact work of the covered nodes, less the traffic that fusion saves.
     workspace : bytes.
     layer, phase : of the anchor node.
@@ -73,6 +85,11 @@ class Call:
     workspace: int
     layer: str
     phase: Phase
+
+
+def own_attrs(attrs: Attrs) -> dict[str, Attr]:
+    """Of a call's attributes those of its anchor operator, without what epilogue and prologue add."""
+    return {k: v for k, v in attrs.items() if k not in ("epilogue", "prologue") and "." not in k}
 
 
 KERNELS: Registry[KernelRecord] = Registry("kernel")

@@ -26,6 +26,8 @@ WATCHED = (
     "runtime.native",
     "hw.kernels.geometry",
     "hw.kernels.tiling",
+    "runtime.nfu.",
+    "hw.nfu.isa",
 )
 RECORDED = "hw.kernels.cpu"
 """The package with the kernels' terms, a family a file: calibrated coefficients are worth nothing when these change."""

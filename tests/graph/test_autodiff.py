@@ -11,6 +11,7 @@ from graph.autodiff import layer_of
 from graph.ir import Input, Node, Value
 from graph.tensor_type import DType, TensorType
 from graph.testing import sample_feeds
+from graph.zoo import NETS
 
 SGD = Sgd(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
 
@@ -66,7 +67,7 @@ def test_gradients_of_a_model_equal_finite_differences(model: str, options: dict
         np.testing.assert_allclose((values[f"d.{p.name}"] * direction).sum(), slope, rtol=1e-6, atol=1e-8, err_msg=p.name)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETS)
 def test_the_training_graph_is_lean(model: str) -> None:
     net = MODELS[model].build(4, **MODELS[model].tiny)
     g = training_graph(net, SGD)
@@ -111,7 +112,7 @@ def test_the_story_of_a_small_training_graph() -> None:
     ]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETS)
 def test_conventions_of_a_training_graph(model: str) -> None:
     net = MODELS[model].build(4, **MODELS[model].tiny, dropout=0.1)
     g = training_graph(net, SGD)

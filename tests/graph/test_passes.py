@@ -8,6 +8,7 @@ from graph.passes import PASSES, Pass, dead_code, fold_constants, infer_types
 from graph.passes.dead_code import unread_inputs
 from graph.passes.rename import rename
 from graph.testing import check_pass, sample_feeds
+from graph.zoo import NETS
 
 
 def scaled() -> Graph:
@@ -32,7 +33,8 @@ def scaled() -> Graph:
 
 GRAPHS = {
     "scaled": scaled(),
-    **{name: training_graph(m.build(3, **m.tiny, dropout=0.3), Sgd(learning_rate=0.1)) for name, m in MODELS.items()},
+    **{name: training_graph(MODELS[name].build(3, **MODELS[name].tiny, dropout=0.3), Sgd(learning_rate=0.1)) for name in NETS},
+    **{name: m.build(3, **m.tiny) for name, m in MODELS.items() if name not in NETS},
 }
 
 

@@ -1,5 +1,6 @@
 """Work against loops that count what they do: one at a time, as the definition says."""
 
+import math
 from collections.abc import Callable
 from itertools import product
 
@@ -113,6 +114,16 @@ def conv2d_grad_weight(s: Sample) -> Counts:
         for i, j, u, v in windows(*dy.shape[1:3], kh, kw):
             dw[u, v, k, o] = dw[u, v, k, o] + x[n, i * stride + u, j * stride + v, c] * dy[n, i, j, o]
     return dw
+
+
+def local_conv2d(s: Sample) -> Counts:
+    stride, x, w = s.attrs["stride"], padded(s.inputs[0], s.attrs["pad"]), counted(s.inputs[1])
+    oh, ow, kh, kw, ci, co = w.shape
+    y = zeros((x.shape[0], oh, ow, co))
+    for n, c, o in product(range(x.shape[0]), range(ci), range(co)):
+        for i, j, u, v in windows(oh, ow, kh, kw):
+            y[n, i, j, o] = y[n, i, j, o] + x[n, i * stride + u, j * stride + v, c] * w[i, j, u, v, c, o]
+    return y
 
 
 def pooled(s: Sample, border: float) -> tuple[Counts, Counts, int, int]:
@@ -305,11 +316,25 @@ def dot(s: Sample) -> Counts:
     return np.array([total], object).reshape(())
 
 
+def quantize(s: Sample) -> Counts:
+    step, rounding = 2.0 ** -s.attrs["fraction"], s.attrs["rounding"]
+    low, high = (Count(float(n)) for n in (-(2 ** (s.attrs["bits"] - 1)), 2 ** (s.attrs["bits"] - 1) - 1))
+    rules = {"floor": math.floor, "zero": math.trunc, "nearest": lambda v: math.floor(v) + (v - math.floor(v) > 0.5)}
+    q = counted(np.nan_to_num(s.inputs[0].astype(float), posinf=np.inf, neginf=-np.inf))
+    for i in np.ndindex(q.shape):
+        v = q[i] / Count(step)
+        v = v if v > low else low
+        v = high if v > high else v
+        q[i] = v.call(rules[rounding])
+    return q
+
+
 LOOPS = (
     matmul,
     conv2d,
     conv2d_grad_input,
     conv2d_grad_weight,
+    local_conv2d,
     max_pool,
     max_pool_grad,
     avg_pool,
@@ -325,6 +350,7 @@ LOOPS = (
     lrn,
     lrn_grad,
     dot,
+    quantize,
 )
 
 
@@ -343,6 +369,7 @@ def test_flop_and_result_equal_those_of_a_counting_loop(loop) -> None:
 
 def test_elementwise_flop_per_element() -> None:
     one = {"relu": 1, "relu_grad": 1, "tanh": 1, "tanh_grad": 3, "add": 1, "scale": 1, "scale_by": 1, "fill": 0, "dropout": 1}
+    one["dequantize"] = 1
     for name, flop in one.items():
         op = OPS[name]
         s = next(iter(op.sizes()))

@@ -7,6 +7,7 @@ from graph import MODELS, GraphError, Kind, Phase, inference_graph, init_paramet
 from graph.autodiff import layer_of
 from graph.init import fans
 from graph.testing import sample_feeds
+from graph.zoo import NETS
 
 lenet, mlp = MODELS["lenet"].build, MODELS["mlp"].build
 
@@ -65,7 +66,7 @@ def test_summary_of_a_training_graph_is_that_of_its_model() -> None:
     assert summary(training_graph(net, Sgd(learning_rate=0.1))) == summary(net)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETS)
 def test_every_model_runs_and_meets_the_conventions(model: str) -> None:
     g = MODELS[model].build(4, **{**MODELS[model].tiny, "image": (8, 8, 1)})
     assert g.name == model
@@ -170,7 +171,7 @@ def test_initial_values_are_in_their_bounds() -> None:
 # ------------------------------------------------------------------------------------------------------------- inference
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", NETS)
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_inference_graph(model: str, dropout: float) -> None:
     from graph import Sgd, training_graph

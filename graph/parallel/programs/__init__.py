@@ -8,6 +8,7 @@ from graph.parallel.programs.coordinator import coordinator, portion_worker
 from graph.parallel.programs.data_parallel import data_parallel
 from graph.parallel.programs.device_server import device_server
 from graph.parallel.programs.exchange import exchange
+from graph.parallel.programs.features import classifier, features
 from graph.parallel.programs.hogwild import hogwild
 from graph.parallel.programs.parameter_server import parameter_server, server_worker
 from graph.parallel.programs.pipeline import pipeline
@@ -22,6 +23,8 @@ for _program in (
     data_parallel,
     sharded,
     stages,
+    features,
+    classifier,
     exchange,
     pipeline,
     parameter_server,

@@ -11,6 +11,7 @@ from graph.ops.exchange import PARTS
 from graph.parallel.plan import Plan
 from graph.parallel.strategies.data_parallel import build as data_parallel
 from graph.parallel.strategies.exchange import exchange
+from graph.parallel.strategies.features import features
 from graph.parallel.strategies.hybrid import departs, hybrid
 from graph.parallel.strategies.inference import inference
 from graph.parallel.strategies.layers import layers
@@ -133,6 +134,17 @@ for _strategy in (
         parts=lambda o: int(o["ranks"]),
         trains=False,
         samples=({"ranks": 1, "steps": 2}, {"ranks": 3, "steps": 1}),
+    ),
+    Strategy(
+        name="features",
+        build=features,
+        parts=lambda o: int(o["ranks"]),
+        trains=False,
+        samples=(
+            {"ranks": 1, "steps": 3},
+            {"ranks": 3, "steps": 3, "features_on": "host"},
+            {"ranks": 6, "steps": 2, "classifiers": 2, "classifier_on": "host"},
+        ),
     ),
 ):
     STRATEGIES.add(_strategy.name, _strategy)

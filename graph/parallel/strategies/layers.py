@@ -5,12 +5,13 @@ and the runs are chosen so that the largest has as little arithmetic as possible
 labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from graph.autodiff import layer_of, training_graph
 from graph.errors import InvalidPlan
-from graph.ir import Graph, Input, Kind, Phase
+from graph.ir import Graph, Kind, Phase
 from graph.optimizer import Optimizer
+from graph.parallel.border import crossings_of, part_of
 from graph.parallel.cut import (
     buckets_of,
     buffers_of,
@@ -46,8 +47,9 @@ def layers(model: Graph, optimizer: Optimizer, *, ranks: int, steps: int, micro_
     graph = training_graph(model, optimizer)
     segments_of(graph)  # refuses what cannot be cut by layer
     stage_of = stages_of(graph, ranks)
-    crossings = _crossings(graph, stage_of)
-    parts = {f"stage.{k}": _part(graph, {layer for layer, s in stage_of.items() if s == k}) for k in range(ranks)}
+    role_of = {layer: f"stage.{k}" for layer, k in stage_of.items()}
+    crossings = crossings_of(graph, role_of, strategy="layers", advice="use fewer ranks")
+    parts = {f"stage.{k}": part_of(graph, {layer for layer, s in stage_of.items() if s == k}) for k in range(ranks)}
     return Plan(tuple(_role(name, part, crossings, graph, steps, micro_batches, input_slots) for name, part in parts.items()))
 
 
@@ -90,58 +92,6 @@ def _balanced(weights: Sequence[int], parts: int) -> tuple[int, ...]:
             for k in range(len(weights) + 1)
         ]
     return best[-1][1]
-
-
-def _root(graph: Graph, value: str) -> str:
-    """The value whose memory a view shows."""
-    while value in graph.producer and graph.producer[value].op.is_view:
-        value = graph.producer[value].inputs[0]
-    return value
-
-
-def _crossings(graph: Graph, stage_of: Mapping[str, int]) -> list[Crossing]:
-    """What is made in one stage and read in another, in the order in which it is made."""
-    place = {v.name: k for k, n in enumerate(graph.nodes) for v in n.outputs}
-    wanted: dict[tuple[str, int], str] = {}
-    for n in graph.nodes:
-        for v in n.inputs:
-            to, root = stage_of[n.layer], _root(graph, v)
-            if v not in place or stage_of[graph.producer[v].layer] == to:
-                continue
-            if root not in place or stage_of[graph.producer[root].layer] == to or wanted.setdefault((root, to), v) != v:
-                raise InvalidPlan(
-                    f"layers: {n.name!r} of {graph.name} reads {v!r}, another form of {root!r}, across a border between stages; "
-                    f"use fewer ranks"
-                )
-    found = []
-    for (root, to), v in sorted(wanted.items(), key=lambda w: (place[w[0][0]], w[0][1])):
-        maker = graph.producer[root]
-        found.append(
-            Crossing(
-                what="activation" if maker.phase is Phase.FORWARD else "gradient",
-                value=root,
-                read_as=v,
-                layer=maker.layer,
-                source=f"stage.{stage_of[maker.layer]}",
-                to=f"stage.{to}",
-            )
-        )
-    return found
-
-
-def _part(graph: Graph, members: set[str]) -> Graph:
-    """The nodes of some layers; what they read of others' is given to them."""
-    nodes = tuple(n for n in graph.nodes if n.layer in members)
-    made, kinds = {v.name for n in nodes for v in n.outputs}, {i.value.name: i.kind for i in graph.inputs}
-    given = {v for n in nodes for v in n.inputs} - made
-    order = [v for v in graph.values if v in given]
-    return Graph(
-        name=graph.name,
-        inputs=tuple(Input(value=graph.values[v], kind=kinds.get(v, Kind.DATA)) for v in order),
-        nodes=nodes,
-        outputs={role: v for role, v in graph.outputs.items() if v in made},
-        updates={old: new for old, new in graph.updates.items() if new in made},
-    )
 
 
 def _role(

@@ -10,6 +10,7 @@ from hw.kernels.cpu.conv import CONV
 from hw.kernels.cpu.dropout import DROPOUT
 from hw.kernels.cpu.elementwise import ELEMENTWISE
 from hw.kernels.cpu.exchange import EXCHANGE
+from hw.kernels.cpu.local_conv import LOCAL_CONV
 from hw.kernels.cpu.lrn import LRN
 from hw.kernels.cpu.matmul import MATMUL
 from hw.kernels.cpu.pool import POOL
@@ -19,6 +20,7 @@ from hw.kernels.cpu.softmax import SOFTMAX
 from hw.kernels.cpu.update import UPDATE
 
 RECORDS = (
-    *MATMUL, *CONV, *POOL, *BATCH_NORM, *LRN, *CONCAT, *REDUCE, *RESHAPE, *EXCHANGE, *SOFTMAX, *DROPOUT, *UPDATE, *ELEMENTWISE,
+    *MATMUL, *CONV, *LOCAL_CONV, *POOL, *BATCH_NORM, *LRN, *CONCAT, *REDUCE, *RESHAPE, *EXCHANGE, *SOFTMAX, *DROPOUT, *UPDATE,
+    *ELEMENTWISE,
 )  # fmt: skip
 """In order of preference where an operator has several algorithms."""

@@ -4,6 +4,7 @@ FAMILIES = (
     "tile",
     "matmul",
     "conv",
+    "local_conv",
     "pool",
     "batch_norm",
     "lrn",
@@ -15,4 +16,5 @@ FAMILIES = (
     "softmax",
     "dropout",
     "update",
+    "quantize",
 )

@@ -26,7 +26,7 @@ def model(request):
 @pytest.mark.parametrize(("name", "sample"), CASES)
 def test_plans_are_proven_and_played(model, name, sample):
     strategy = STRATEGIES[name]
-    if name == "hybrid" and model.name == "mlp":
+    if name in ("hybrid", "features") and model.name == "mlp":
         with pytest.raises(InvalidPlan, match="wants convolutions"):
             strategy.build(model, SGD, **strategy.samples[sample])
         return

@@ -36,6 +36,8 @@ EXACT = {
     "add",
     "scale",
     "scale_by",
+    "quantize",
+    "dequantize",
 }
 GUARD = 192  # bytes around everything
 

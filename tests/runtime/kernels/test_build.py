@@ -86,7 +86,7 @@ def test_hash_follows_what_a_kernel_is_made_of(copy: Path) -> None:
     }  # fmt: skip
     tiles = _changed(copy / "runtime/kernels/cpu/tile.py", "TALLEST = GEOMETRY", "TALLEST = 0 or GEOMETRY")
     copying = {"cpu.concat", "cpu.slice_last", "cpu.transpose"}
-    assert tiles == copying | {k for k in everything if k.startswith(("cpu.matmul", "cpu.conv2d"))}
+    assert tiles == copying | {k for k in everything if k.startswith(("cpu.matmul", "cpu.conv2d", "cpu.local_conv2d"))}
     assert _changed(copy / "runtime/kernels/emit.py", "F32 = ", "F32 = 0 or ") == everything
     assert _changed(copy / "runtime/kernels/cache.py", '"boundscheck": False', '"boundscheck": True') == everything
     assert _changed(copy / "hw/kernels/cpu/pool.py", "max(0, pad - o", "max(1, pad - o") == {

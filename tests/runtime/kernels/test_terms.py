@@ -166,6 +166,17 @@ def test_convolution(name: str, x: tuple[int, ...], k: int, oc: int, stride: int
         assert seen["loads"] == terms.get("folded", 0)
 
 
+@pytest.mark.parametrize("batch", [0, 1, 3, 31])
+@pytest.mark.parametrize("oc", [3, 140])
+@pytest.mark.parametrize(("stride", "pad"), [(1, 0), (2, 0), (1, 2), (2, (1, 2))])
+def test_convolution_with_private_kernels(batch: int, oc: int, stride: int, pad: int | tuple[int, int]) -> None:
+    py, px = (pad, pad) if isinstance(pad, int) else pad
+    oh, ow = (7 + 2 * py - 3) // stride + 1, (6 + 2 * px - 3) // stride + 1
+    size = Size(types=(f32(batch, 7, 6, 2), f32(oh, ow, 3, 3, 2, oc)), attrs={"stride": stride, "pad": pad})
+    seen, terms = counted("cpu.local_conv2d", size)
+    assert {t: seen[t] for t in LOOP_TERMS} == {t: terms.get(t, 0) for t in LOOP_TERMS}
+
+
 @pytest.mark.parametrize(
     ("name", "term"), [("max_pool", "pixel"), ("avg_pool", "pixel"), ("max_pool_grad", "pixel"), ("avg_pool_grad", "gathered")]
 )
