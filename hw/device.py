@@ -9,6 +9,7 @@ from graph.errors import nearest
 from graph.record import record
 from hw.errors import HwError
 from hw.kernels.record import Platform
+from hw.nfu.config import Nfu
 
 
 class Engines(StrEnum):
@@ -107,6 +108,8 @@ class Device:
     watts : thermal design power.
     idle_fraction : of `watts`, while waiting.
     usd_per_hour : of this device alone, where it is sold so.
+    nfu : what it is, of an NFU; it has no peaks then, for its cost is that of its instructions.
+    processor : of an NFU, what computes beside it all that it cannot.
     """
 
     name: str
@@ -125,6 +128,8 @@ class Device:
     watts: float = 0.0
     idle_fraction: float = 0.0
     usd_per_hour: float | None = None
+    nfu: Nfu | None = None
+    processor: "Device | None" = None
 
     def __post_init__(self) -> None:
         positive = {f"peak {k}": v for k, v in self.peak.items()} | {"cores": self.cores, "memory_nbytes": self.memory_nbytes}
@@ -137,6 +142,18 @@ class Device:
         for what, x in least.items():
             if not x >= 0:
                 raise HwError(f"device {self.name!r}: {what} must not be negative, got {x}")
+        self._check_nfu()
+
+    def _check_nfu(self) -> None:
+        if (self.platform is Platform.NFU) != (self.nfu is not None):
+            raise HwError(f"device {self.name!r}: a device of platform {Platform.NFU.value!r}, and no other, says what NFU it is")
+        if self.nfu is None and self.processor is not None:
+            raise HwError(f"device {self.name!r}: a processor beside it is for an NFU; it computes everything by itself")
+        if self.processor is not None and self.processor.platform is not Platform.CPU:
+            raise HwError(f"device {self.name!r}: its processor is {self.processor.name!r}, which is none")
+        if self.nfu is not None and self.nfu.dram_bytes_per_second != self.memory_bytes_per_second:
+            rates = f"{self.nfu.dram_bytes_per_second:g} and {self.memory_bytes_per_second:g} bytes per second"
+            raise HwError(f"device {self.name!r}: an NFU's memory is the device's, but they have {rates}")
 
     def flop_per_second(self, dtype: str) -> float:
         """Peak for an element type; raises `HwError` when the device has none."""

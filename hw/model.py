@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
+from typing import NamedTuple
 
 from graph.parallel.plan import BufferKind, Do, Instruction, Plan, Rank
 from graph.record import record
@@ -22,7 +23,7 @@ from hw.link import Link
 from hw.lowered import Lowered
 from hw.place import placed
 from hw.stack import Stack
-from hw.system import System
+from hw.system import HOST_PART, System
 from hw.topology import Topology
 
 PAGE = 4096  # bytes: memory is handed out in pages
@@ -41,6 +42,25 @@ class Overheads:
 
     action: float = 0.0
     step: float = 0.0
+
+
+class _Kind(NamedTuple):
+    """Places of a kind are alike.
+
+    Attributes
+    ----------
+    name : a kind of the system's devices, or ``"host"``.
+    ranks : that stand there.
+    sharers : places of its node that are in use and work on the same memory, itself among them.
+    """
+
+    name: str
+    ranks: int
+    sharers: int
+
+    @property
+    def is_host(self) -> bool:
+        return self.name == HOST_PART
 
 
 class PlacedModel:
@@ -84,28 +104,34 @@ class PlacedModel:
         self.places = placed(
             plan, self.topology, oversubscribed=oversubscribed, is_numbered=stack is not None and stack.is_numbered
         )
-        self._crowd, self._hosts = Counter(self.places.values()), frozenset(system.host_places)
-        kinds = {self._kind(place): place for place in self._crowd}
-        self._device = {kind: self._share(place) for kind, place in kinds.items()}
+        self._crowd = Counter(self.places.values())
+        self._used = Counter((system.node_of(p), system.kind_at(p)) for p in self._crowd)
+        self._kinds = {place: self._kind(place) for place in self._crowd}
+        self._device = {kind: self._share(place) for place, kind in self._kinds.items()}
         self._cost = {kind: cost(device) for kind, device in self._device.items()}
         self._seconds: dict[Hashable, float] = {}
 
-    def _kind(self, place: str) -> tuple[bool, int]:
-        """Places of a kind are alike: (is a host, ranks that stand there)."""
-        return place in self._hosts, self._crowd[place]
+    def _kind(self, place: str) -> _Kind:
+        name, node = self.system.kind_at(place), self.system.node_of(place)
+        is_shared = name != HOST_PART and self.system.group(name).shares_memory
+        return _Kind(name=name, ranks=self._crowd[place], sharers=self._used[node, name] if is_shared else 1)
 
     def _share(self, place: str) -> Device:
         """What one of the ranks at a place has of it: of a host an even share; cores of this computer are taken in turns."""
-        device, (is_host, n) = self.system.device_at(place), self._kind(place)
-        return device.scaled(Fraction(1, n)) if is_host else device
+        device, kind = self.system.device_at(place), self._kinds[place]
+        return device.scaled(Fraction(1, kind.ranks)) if kind.is_host else device
+
+    def kind_of(self, rank: Rank) -> str:
+        """What a rank stands on: a kind of the system's devices, or ``"host"``."""
+        return self._kinds[self.places[rank]].name
 
     def device_of(self, rank: Rank) -> Device:
         """The device that a rank stands on, or its share of a host."""
-        return self._device[self._kind(self.places[rank])]
+        return self._device[self._kinds[self.places[rank]]]
 
     def cost_of(self, rank: Rank) -> CostModel:
         """What prices a rank's kernels."""
-        return self._cost[self._kind(self.places[rank])]
+        return self._cost[self._kinds[self.places[rank]]]
 
     @property
     def cost_name(self) -> str:
@@ -117,10 +143,12 @@ class PlacedModel:
         """The link that cores drive, where they do."""
         return next((w.link for w in self.system.wires if w.link.copies is not None), None)
 
-    @cached_property
-    def busy(self) -> int:
-        """Devices that compute at the same time around one memory."""
-        return len(self._crowd) if self.system.device.engines is Engines.SHARED else 1
+    def busy(self, rank: Rank) -> int:
+        """Devices that compute at the same time around the memory of a rank's device: cores of this computer, or devices that
+        share one by what the system says.
+        """
+        is_cores = self.system.device.engines is Engines.SHARED
+        return len(self._crowd) if is_cores else self._kinds[self.places[rank]].sharers
 
     def touched(self, rank: Rank) -> int:
         """Bytes that a rank's core touches in each step, again and again: the arenas of all that stand there."""
@@ -138,12 +166,12 @@ class PlacedModel:
 
     def call_seconds(self, rank: Rank, call: Call) -> float:
         """Seconds of one kernel call."""
-        return self.cost_of(rank).seconds(call, busy=self.busy, touched=self.touched(rank))
+        return self.cost_of(rank).seconds(call, busy=self.busy(rank), touched=self.touched(rank))
 
     def compute_seconds(self, rank: Rank, do: Do) -> float:
         """Seconds for which `do` occupies its engine."""
         place = self.places[rank]
-        key = rank.role, do.kernel, place if do.kernel == INPUT else self._kind(place)
+        key = rank.role, do.kernel, place if do.kernel == INPUT else self._kinds[place]
         if key not in self._seconds:
             calls = self.lowered[rank.role].segments[do.kernel]
             seconds = sum(self.call_seconds(rank, c) for c in calls) + self.overheads.action
@@ -217,8 +245,8 @@ class PlacedModel:
 
     def memory_capacity_bytes(self, rank: Rank) -> int:
         """Bytes of its device, or its share of what it stands on."""
-        is_host, n = self._kind(self.places[rank])
-        nbytes = self.device_of(rank).memory_nbytes // (1 if is_host else n)
+        kind = self._kinds[self.places[rank]]
+        nbytes = self.device_of(rank).memory_nbytes // (1 if kind.is_host else kind.ranks * kind.sharers)
         return nbytes if self.stack is None else int(nbytes * (1 - self.stack.reserved))
 
     @cached_property

@@ -1,7 +1,12 @@
-"""Systems: devices and how they hang together: nodes that are all alike, joined by a network. `hw.topology` finds routes."""
+"""Systems: devices and how they hang together: nodes that are all alike, joined by a network. `hw.topology` finds routes.
+
+A node has devices of one kind, and it may have further kinds beside them (accelerators next to a GPU). Devices of a kind are
+named by its prefix and a number, ``gpu0`` or ``nfu3``; what is placed on a kind names the prefix (`hw.place`).
+"""
 
 from dataclasses import replace
 
+from graph.errors import nearest
 from graph.record import record
 from hw.device import Device
 from hw.errors import HwError
@@ -60,6 +65,52 @@ class Network:
 
 HOST_PART = "host"
 """Name of the part of a node that is its computer: the memory and cores around the devices."""
+DEVICE = "device"
+"""What stands for a device of a node's first kind, whichever that is."""
+PREFIXES = {Platform.CPU: "core", Platform.CUDA: "gpu"}
+"""Platform -> what names of its devices begin with; of others the platform's own name."""
+
+
+def prefix_of(platform: Platform) -> str:
+    """What names of a platform's devices begin with, unless a system says otherwise."""
+    return PREFIXES.get(platform, platform.value)
+
+
+@record
+class Group:
+    """The devices of a node that are of one kind.
+
+    Parameters
+    ----------
+    device : each of them.
+    count : in a node.
+    prefix : what their names begin with; ``""``: as their platform has it.
+    shares_memory : they work on one memory, which has the size and the rate of the device's: each has an even share of both.
+    """
+
+    device: Device
+    count: int
+    prefix: str = ""
+    shares_memory: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise HwError(f"a node has at least one device of a kind, got {self.count} x {self.device.name!r}")
+        if not self.kind.isidentifier() or self.kind[-1].isdigit() or self.kind in (DEVICE, HOST_PART):
+            raise HwError(
+                f"names of {self.device.name!r} cannot begin with {self.kind!r}: use letters, no digit at the end, and "
+                f"neither {DEVICE!r} nor {HOST_PART!r}"
+            )
+
+    @property
+    def kind(self) -> str:
+        """What their names begin with."""
+        return self.prefix or prefix_of(self.device.platform)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Inside the node."""
+        return tuple(f"{self.kind}{i}" for i in range(self.count))
 
 
 @record
@@ -111,8 +162,10 @@ class System:
     ----------
     name : catalogue name, e.g. ``"dgx1-v100"``.
     title : for people.
-    device : every device of it.
-    count : devices in a node.
+    device : every device of it, or of its first kind.
+    count : such devices in a node.
+    others : devices of further kinds in a node.
+    shares_memory : of the devices of the first kind, as of `Group`.
     wires : inside a node. Parts are devices (``gpu0`` or ``core0`` ...) and anything else that is named (a switch, a socket).
     nodes : how many alike.
     network : between nodes.
@@ -125,6 +178,8 @@ class System:
     title: str = ""
     device: Device
     count: int
+    others: tuple[Group, ...] = ()
+    shares_memory: bool = False
     wires: tuple[Wire, ...] = ()
     nodes: int = 1
     network: Network | None = None
@@ -137,10 +192,14 @@ class System:
             raise HwError(f"system {self.name!r}: at least one device and one node are needed")
         if self.nodes > 1 and self.network is None:
             raise HwError(f"system {self.name!r} has {self.nodes} nodes but no network")
-        parts, prefix = {p for w in self.wires for p in (w.a, w.b)}, self.prefix
-        for p in parts:
-            if p.startswith(prefix) and p[len(prefix) :].isdigit() and int(p[len(prefix) :]) >= self.count:
-                raise HwError(f"system {self.name!r}: a wire ends at {p!r}, but the last device is {prefix}{self.count - 1}")
+        if len({g.kind for g in self.groups}) < len(self.groups):
+            raise HwError(f"system {self.name!r}: two kinds of devices have names alike; give one of them a prefix of its own")
+        parts = {p for w in self.wires for p in (w.a, w.b)}
+        for g in self.groups:
+            for p in parts:
+                number = p.removeprefix(g.kind)
+                if number != p and number.isdigit() and int(number) >= g.count:
+                    raise HwError(f"system {self.name!r}: a wire ends at {p!r}, but the last device is {g.names[-1]}")
         if HOST_PART in parts:
             raise HwError(f"system {self.name!r}: a wire ends at {HOST_PART!r}; say with `at` of the host where its memory hangs")
         plugged = {"the network": self.network.at if self.network else (), "the host": self.host.at if self.host else ()}
@@ -151,13 +210,30 @@ class System:
 
     @property
     def prefix(self) -> str:
-        """What names of devices begin with."""
-        return "core" if self.device.platform is Platform.CPU else "gpu"
+        """What names of the devices of the first kind begin with."""
+        return prefix_of(self.device.platform)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The devices of a node, kind by kind."""
+        return Group(device=self.device, count=self.count, shares_memory=self.shares_memory), *self.others
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of devices: what their names begin with."""
+        return tuple(g.kind for g in self.groups)
+
+    def group(self, kind: str) -> Group:
+        """The devices of a node that are of this kind; raises `HwError` where there are none."""
+        found = next((g for g in self.groups if g.kind == kind), None)
+        if found is None:
+            raise HwError(f"system {self.name!r} has no devices of kind {kind!r}; {nearest(kind, self.kinds)}")
+        return found
 
     @property
     def local(self) -> tuple[str, ...]:
-        """Names of a node's devices, inside the node."""
-        return tuple(f"{self.prefix}{i}" for i in range(self.count))
+        """Names of a node's devices, inside the node, kind by kind."""
+        return tuple(name for g in self.groups for name in g.names)
 
     def at(self, node: int, part: str) -> str:
         """Name of a part of a node in the whole system: ``gpu0`` in a system of one node, else ``node3/gpu0``."""
@@ -168,6 +244,14 @@ class System:
         """Names of all devices, node by node."""
         return tuple(self.at(k, p) for k in range(self.nodes) for p in self.local)
 
+    def places_of(self, kind: str) -> tuple[str, ...]:
+        """Names of all devices of a kind, node by node."""
+        return tuple(self.at(k, p) for k in range(self.nodes) for p in self.group(kind).names)
+
+    def kind_at(self, place: str) -> str:
+        """What stands at a place: a kind of devices, or ``"host"``."""
+        return place.split("/")[-1].rstrip("0123456789")
+
     @property
     def host_places(self) -> tuple[str, ...]:
         """Names of the nodes' hosts, where something can be placed on them."""
@@ -176,8 +260,8 @@ class System:
 
     def device_at(self, place: str) -> Device:
         """What stands at a place: a device, or a node's host as one."""
-        if place.split("/")[-1] != HOST_PART:
-            return self.device
+        if (kind := self.kind_at(place)) != HOST_PART:
+            return self.group(kind).device
         whole = None if self.host is None else self.host.whole
         if whole is None:
             raise HwError(f"system {self.name!r} does not say what processors its hosts have; nothing can be placed on them")

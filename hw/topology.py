@@ -178,26 +178,29 @@ class Topology:
         """Bytes per second from one place to another when nobody else sends."""
         return self.bandwidth_of(self.route(a, b))
 
-    def ring_order(self, n: int | None = None) -> tuple[str, ...]:
-        """`n` devices (default all) in an order that makes a good ring; see `ring_order`."""
-        return ring_order(self.system, n, self)
+    def ring_order(self, n: int | None = None, kind: str | None = None) -> tuple[str, ...]:
+        """`n` devices (default all) of a kind (default the first) in an order that makes a good ring; see `ring_order`."""
+        return ring_order(self.system, n, self, kind)
 
 
-def ring_order(system: System, n: int | None = None, topology: Topology | None = None) -> tuple[str, ...]:
-    """`n` devices in the order of the ring whose weakest neighbours have the greatest bandwidth.
+def ring_order(
+    system: System, n: int | None = None, topology: Topology | None = None, kind: str | None = None
+) -> tuple[str, ...]:
+    """`n` devices of one kind in the order of the ring whose weakest neighbours have the greatest bandwidth.
 
     Within a node it is the first such ring through its first device, in the order of names. Rings over several nodes pass through
     the nodes one after another. Routes are judged one by one, as if the others were idle. Raises `HwError` when the system has
     fewer than `n` devices.
     """
-    t = topology or Topology(system)
-    n = len(t.places) if n is None else n
-    if not 1 <= n <= len(t.places):
-        raise HwError(f"system {system.name!r} has {len(t.places)} devices; a ring of {n} does not fit")
-    if n > system.count:
-        whole = tuple(p.split("/")[-1] for p in _best_ring(t, t.places[: system.count], system.count))
+    t, group = topology or Topology(system), system.group(kind or system.prefix)
+    places = system.places_of(group.kind)
+    n = len(places) if n is None else n
+    if not 1 <= n <= len(places):
+        raise HwError(f"system {system.name!r} has {len(places)} devices; a ring of {n} does not fit")
+    if n > group.count:
+        whole = tuple(p.split("/")[-1] for p in _best_ring(t, places[: group.count], group.count))
         return tuple(system.at(k, p) for k in range(system.nodes) for p in whole)[:n]
-    return _best_ring(t, t.places[: system.count], n)
+    return _best_ring(t, places[: group.count], n)
 
 
 def _best_ring(t: Topology, places: Sequence[str], n: int) -> tuple[str, ...]:

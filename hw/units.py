@@ -26,6 +26,7 @@ class Quantity(StrEnum):
     BYTES_PER_SECOND = "bytes per second"
     SECONDS = "seconds"
     FLOP_PER_SECOND = "flop per second"
+    OPERATIONS_PER_SECOND = "operations per second"
     HERTZ = "hertz"
     WATTS = "watts"
     JOULES = "joules"
@@ -33,6 +34,8 @@ class Quantity(StrEnum):
     USD_PER_HOUR = "US dollars per hour"
     COUNT = "count"
     FRACTION = "fraction"
+    METRES = "metres"
+    SQUARE_METRES = "square metres"
 
     @property
     def is_whole(self) -> bool:
@@ -45,11 +48,14 @@ _EXAMPLE = {
     Quantity.BYTES_PER_SECOND: "GB/s",
     Quantity.SECONDS: "us",
     Quantity.FLOP_PER_SECOND: "Tflop/s",
+    Quantity.OPERATIONS_PER_SECOND: "Gop/s",
     Quantity.HERTZ: "GHz",
     Quantity.WATTS: "W",
     Quantity.JOULES: "J",
     Quantity.USD: "USD",
     Quantity.USD_PER_HOUR: "USD/h",
+    Quantity.METRES: "nm",
+    Quantity.SQUARE_METRES: "mm2",
 }
 
 
@@ -72,6 +78,8 @@ def units(kind: Quantity) -> Mapping[str, Decimal]:
             return small | {"µs": Decimal("1e-6"), "min": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
         case Quantity.FLOP_PER_SECOND:
             return _prefixed("flop/s")
+        case Quantity.OPERATIONS_PER_SECOND:
+            return _prefixed("op/s")
         case Quantity.HERTZ:
             return _prefixed("Hz")
         case Quantity.WATTS:
@@ -87,6 +95,10 @@ def units(kind: Quantity) -> Mapping[str, Decimal]:
             return {"": Decimal(1)}
         case Quantity.FRACTION:
             return {"": Decimal(1), "%": Decimal("0.01")}
+        case Quantity.METRES:
+            return {p + "m": Decimal(1).scaleb(e) for p, e in {"n": -9, "u": -6, "m": -3, "": 0}.items()}
+        case Quantity.SQUARE_METRES:
+            return {p + "m2": Decimal(1).scaleb(e) for p, e in {"u": -12, "m": -6, "": 0}.items()}
 
 
 def parse(text: str | int | float, kind: Quantity) -> float:

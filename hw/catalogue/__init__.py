@@ -5,6 +5,7 @@ The system ``host`` is not a file: it is made from this host's calibration profi
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,10 @@ from hw.errors import HwError
 from hw.link import Link
 from hw.system import Network, System
 
-__all__ = ["HOST", "Item", "Kind", "Row", "describe", "device", "host_system", "link", "load", "names", "read_file", "system"]
+__all__ = [
+    "HOST", "Item", "Kind", "Row", "describe", "device", "host_system", "link", "load", "names", "published", "read_file",
+    "system",
+]  # fmt: skip
 
 FOLDER = Path(__file__).parent
 
@@ -79,6 +83,13 @@ def describe(name: str) -> tuple[Row, ...]:
     return _entry(name)[1]
 
 
+def published(name: str) -> Mapping[str, Row]:
+    """What has been published of an NFU, by its key (``"area"``, ``"power"``, ``"operations"`` ...), to be read beside ours.
+    Nothing is computed from it. Empty where nothing has been published.
+    """
+    return {r.quantity.removeprefix("published."): r for r in describe(name) if r.quantity.startswith("published.")}
+
+
 def _of_kind(name: str, kind: Kind) -> Item:
     known = _kinds()
     if name in known and known[name] is not kind:
@@ -107,7 +118,7 @@ def system(name: str, *, nodes: int | None = None, network: str | None = None, o
 
     Parameters
     ----------
-    name : of the catalogue.
+    name : of the catalogue; of a device: that device by itself, with no computer around it.
     nodes : how many; by default as many as the entry has, which is one.
     network : link of the catalogue that takes the place of each of a node's network links; by default the system's own. A
         system without a network of its own is plugged into it with one link at its first socket.
@@ -117,7 +128,7 @@ def system(name: str, *, nodes: int | None = None, network: str | None = None, o
     ------
     HwError : an unknown name, fewer than one node, several nodes and no network, a link that is none.
     """
-    item = _of_kind(name, Kind.SYSTEM)
+    item = _alone(name) if _kinds().get(name) is Kind.DEVICE else _of_kind(name, Kind.SYSTEM)
     assert isinstance(item, System)
     if nodes is not None and nodes < 1:
         raise HwError(f"system {name!r} is asked for with {nodes} nodes; it needs at least 1")
@@ -130,6 +141,11 @@ def system(name: str, *, nodes: int | None = None, network: str | None = None, o
     if count > 1 and net is None:
         raise HwError(f"system {name!r} has no network of its own to join {count} nodes; choose one of {', '.join(_networks())}")
     return replace(item, nodes=count, network=net)
+
+
+def _alone(name: str) -> System:
+    one = device(name)
+    return System(name=name, title=f"{one.title}, by itself", device=one, count=1)
 
 
 def _networks() -> tuple[str, ...]:

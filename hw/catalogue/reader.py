@@ -6,14 +6,17 @@ A file is a mapping. A number is written ``{value: "25 GB/s", source: key}``, wh
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from graph.errors import nearest
 from graph.record import record
 from hw import units
 from hw.errors import HwError
 from hw.units import Quantity
+
+E = TypeVar("E", bound=StrEnum)
 
 
 @record
@@ -189,6 +192,15 @@ def _line_of(node: Any) -> int:
 
 def _is(node: Any, kind: str) -> bool:
     return bool(getattr(node, "id", None) == kind)
+
+
+def choice(s: Section, key: str, choices: type[E], default: E) -> E:
+    """One of a closed set; another is a mistake."""
+    text = s.text(key, default.value)
+    if text not in set(choices):
+        s.problem(f"{key} is {text!r}; choose {' | '.join(choices)}", s.line_of(key))
+        return default
+    return choices(text)
 
 
 def read(path: Path) -> Section:

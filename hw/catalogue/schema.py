@@ -4,17 +4,17 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
-from hw.catalogue.reader import File, Section
+from hw.catalogue.nfu import nfu_device
+from hw.catalogue.reader import File, Section, choice
 from hw.device import ConvolutionLibrary, Device, Efficiency, Engines
 from hw.errors import HwError
 from hw.kernels.record import Platform
 from hw.link import DrivenBy, Link
-from hw.system import Host, Network, System, Wire
+from hw.system import Group, Host, Network, System, Wire
 from hw.units import Quantity
 
 Item = Device | Link | System
 Load = Callable[[str], Item]
-E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T", Device, Link)
 
 
@@ -26,17 +26,18 @@ class Kind(StrEnum):
     SYSTEM = "system"
 
 
-def _choice(s: Section, key: str, choices: type[E], default: E) -> E:
-    text = s.text(key, default.value)
-    if text not in set(choices):
-        s.problem(f"{key} is {text!r}; choose {' | '.join(choices)}", s.line_of(key))
-        return default
-    return choices(text)
+class Memory(StrEnum):
+    """Whether devices of a kind in a node have a memory each."""
+
+    OWN = "own"
+    SHARED = "shared"  # one, of the size and rate of the device's
 
 
 def _device(s: Section, load: Load) -> Callable[[], Device]:
-    platform = _choice(s, "platform", Platform, Platform.CUDA)
-    engines = _choice(s, "engines", Engines, Engines.SEPARATE)
+    platform = choice(s, "platform", Platform, Platform.CUDA)
+    if platform is Platform.NFU:
+        return nfu_device(s, _inside(s, "nfu"), _inside(s, "memory"), _refer(s, "processor", load, Device))
+    engines = choice(s, "engines", Engines, Engines.SEPARATE)
     name, title, cores = s.text("name"), s.text("title"), s.whole("cores", Quantity.COUNT)
     peaks, memory, launch, power = (_inside(s, key) for key in ("peak", "memory", "launch", "power"))
     peak = {dtype: peaks.number(dtype, Quantity.FLOP_PER_SECOND) for dtype in peaks}
@@ -88,7 +89,7 @@ def _link(s: Section, load: Load) -> Callable[[], Link]:
     name, title, of = s.text("name"), s.text("title"), s.text("of")
     rate, reached = s.number("bandwidth", Quantity.BYTES_PER_SECOND), s.number("efficiency", Quantity.FRACTION)
     latency = s.number("latency", Quantity.SECONDS)
-    driven = _choice(s, "driven_by", DrivenBy, DrivenBy.ENGINE)
+    driven = choice(s, "driven_by", DrivenBy, DrivenBy.ENGINE)
     return lambda: Link(
         name=name, title=title, kind=of, bytes_per_second=rate, efficiency=reached, latency_seconds=latency, driven_by=driven
     )
@@ -98,6 +99,8 @@ def _system(s: Section, load: Load) -> Callable[[], System]:
     name, title = s.text("name"), s.text("title")
     device = _refer(s, "device", load, Device)
     count, nodes = s.whole("count", Quantity.COUNT), s.whole("nodes", Quantity.COUNT, 1)
+    is_shared = choice(s, "memory", Memory, Memory.OWN) is Memory.SHARED
+    others = [_group(inside, load) for inside in s.sections("others")]
     wires = tuple(w for inside in s.sections("wires") for w in _wires(inside, load))
     network, host = s.section("network"), s.section("host")
     net = _network(network, load) if network is not None else None
@@ -109,10 +112,24 @@ def _system(s: Section, load: Load) -> Callable[[], System]:
         if device is None:
             raise HwError("a system needs a device")
         return System(
-            name=name, title=title, device=device, count=count, wires=wires, nodes=nodes, network=net,
+            name=name, title=title, device=device, count=count, shares_memory=is_shared,
+            others=tuple(group() for group in others), wires=wires, nodes=nodes, network=net,
             host=None if around is None else around(),
             watts=watts, usd_per_hour=price,
         )  # fmt: skip
+
+    return make
+
+
+def _group(s: Section, load: Load) -> Callable[[], Group]:
+    device, count, prefix = _refer(s, "device", load, Device), s.whole("count", Quantity.COUNT), s.text("prefix", "")
+    is_shared = choice(s, "memory", Memory, Memory.OWN) is Memory.SHARED
+    s.close()
+
+    def make() -> Group:
+        if device is None:
+            raise HwError("a kind of devices needs a device")
+        return Group(device=device, count=count, prefix=prefix, shares_memory=is_shared)
 
     return make
 

@@ -2,7 +2,7 @@
 
 Over T seconds, with W the design power, i the idle fraction, and b the seconds in which a device computes:
 
-    device   W (b + i (T - b))
+    device   W (b + i (T - b)); where its cost model knows what kernels take, the sum of that, and W i (T - b)
     node     the sum of its devices, and throughout: its stated power less W for each device, where that is known; else what its
              processors draw, as devices of their own, where they are known
     system   the nodes that a plan uses
@@ -12,17 +12,19 @@ leaves out network switches and cooling.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from graph.errors import GraphError
-from graph.parallel.plan import Rank
+from graph.errors import GraphError, InvalidPlan
+from graph.parallel.plan import Do, Rank
+from graph.parallel.unroll import instructions
 from graph.record import record
 from graph.step_stats import Interval, is_transfer, step_of, union
 from graph.timeline import Timeline
+from hw.cost.record import Metered
 from hw.device import Device
 from hw.errors import HwError
 from hw.model import PlacedModel
-from hw.system import System
+from hw.system import Group, System
 
 
 @record
@@ -40,7 +42,8 @@ class Energy:
 
 
 def joules(device: Device, busy_seconds: float, total_seconds: float) -> float:
-    """Joules of one device that works for `busy_seconds` out of `total_seconds`.
+    """Joules of one device that works for `busy_seconds` out of `total_seconds`; a processor of its own that waits with it draws
+    its idle power.
 
     Raises `HwError` when the device has no stated power, or is busy for longer than the whole.
     """
@@ -49,12 +52,13 @@ def joules(device: Device, busy_seconds: float, total_seconds: float) -> float:
     if not 0 <= busy_seconds <= total_seconds * (1 + 1e-9):
         raise HwError(f"busy for {busy_seconds} s out of {total_seconds} s")
     idle = max(0.0, total_seconds - busy_seconds)
-    return device.watts * (busy_seconds + device.idle_fraction * idle)
+    beside = 0.0 if device.processor is None else device.processor.watts * device.processor.idle_fraction
+    return device.watts * (busy_seconds + device.idle_fraction * idle) + beside * idle
 
 
 def rest_watts(system: System) -> float | None:
     """Watts of a node beside its devices and processors; None where the node's power is not stated."""
-    return None if system.watts is None else max(0.0, system.watts - system.count * system.device.watts)
+    return None if system.watts is None else max(0.0, system.watts - sum(g.count * g.device.watts for g in system.groups))
 
 
 def energy_joules(timeline: Timeline, placed: PlacedModel) -> Energy:
@@ -76,11 +80,44 @@ def energy_joules(timeline: Timeline, placed: PlacedModel) -> Energy:
     begin, end, steps = _window(timeline)
     busy = _busy_seconds(timeline, placed, begin, end)
     nodes = {system.node_of(place) for place in placed.places.values()}
+    metered = _metered(placed)
     total = 0.0
     for k in nodes:
-        total += sum(joules(system.device, busy.get(system.at(k, p), 0.0), end - begin) for p in system.local)
+        here = [system.at(k, p) for p in system.local]
+        each = ((system.device_at(p), busy.get(p, 0.0), metered.get(p)) for p in here)
+        total += sum(_of_device(device, b, end - begin, kernels, steps) for device, b, kernels in each)
         total += _around(system, busy.get(system.at(k, "host"), 0.0), end - begin)
-    return Energy(joules=total / steps, basis=_basis(system))
+    return Energy(joules=total / steps, basis=_basis(system, {system.kind_at(place) for place in metered}))
+
+
+def _of_device(device: Device, busy: float, total: float, kernels: float | None, steps: int) -> float:
+    """Joules of one device; `kernels` are those of what it computes in a step, where they are known."""
+    drawn = joules(device, busy, total)
+    return drawn if kernels is None else drawn - device.watts * busy + kernels * steps
+
+
+def _metered(placed: PlacedModel) -> dict[str, float]:
+    """Place -> joules of the kernels of one step there, where cost models know them all; a program that waits for what it hears
+    does not say beforehand what it computes, and its device draws its design power.
+    """
+    found: dict[str, float | None] = {}
+    for rank, place in placed.places.items():
+        before, mine = found.get(place, 0.0), _step_joules(placed, rank)
+        found[place] = None if before is None or mine is None else before + mine
+    return {place: total for place, total in found.items() if total is not None}
+
+
+def _step_joules(placed: PlacedModel, rank: Rank) -> float | None:
+    cost, segments = placed.cost_of(rank), placed.lowered[rank.role].segments
+    if not isinstance(cost, Metered):
+        return None
+    try:
+        kernels = [i.kernel for i in instructions(placed.plan, rank) if isinstance(i, Do)]
+    except InvalidPlan:
+        return None
+    each = [cost.joules(c) for kernel in kernels for c in segments[kernel]]
+    known = [e for e in each if e is not None]
+    return sum(known) if len(known) == len(each) else None
 
 
 def _window(timeline: Timeline) -> tuple[float, float, int]:
@@ -131,8 +168,9 @@ def _around(system: System, busy: float, total: float) -> float:
     return 0.0 if processors is None or not processors.watts else joules(processors, busy, total)
 
 
-def _basis(system: System) -> str:
-    text = f"modelled: {system.device.watts:g} W busy, {system.device.idle_fraction:.0%} of it idle, for each device"
+def _basis(system: System, metered: Collection[str]) -> str:
+    said = [_basis_of(g, g.kind in metered, "device" if not system.others else g.kind) for g in system.groups]
+    text = "modelled: " + "; ".join(said)
     rest = rest_watts(system)
     processors = None if system.host is None else system.host.whole
     if rest is not None:
@@ -140,3 +178,13 @@ def _basis(system: System) -> str:
     if processors is not None and processors.watts:
         return text + f"; {processors.watts:g} W busy, {processors.idle_fraction:.0%} of it idle, for each node's processors"
     return text + "; hosts left out"
+
+
+def _basis_of(g: Group, is_metered: bool, name: str) -> str:
+    idle = f"{g.device.idle_fraction:.0%} of"
+    if is_metered and g.device.processor is not None:
+        processor = f"{g.device.processor.watts:g} W for its processor while that works"
+        return f"what each layer takes, its memory included, {processor}, and {idle} {g.device.watts:g} W idle, for each {name}"
+    if is_metered:
+        return f"what each kernel takes, and {idle} {g.device.watts:g} W idle, for each {name}"
+    return f"{g.device.watts:g} W busy, {idle} it idle, for each {name}"

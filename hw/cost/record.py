@@ -1,7 +1,7 @@
 """What every cost model can do, and the registry of them."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from graph.registry import Registry
 from hw.device import Device
@@ -27,6 +27,15 @@ class CostModel(Protocol):
 
     def shared_spread(self, call: Call) -> float:
         """Relative standard deviation that it shares with all others: the device is slower or faster than the model says."""
+        ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A cost model that knows what a kernel call takes in energy, not only in time."""
+
+    def joules(self, call: Call) -> float | None:
+        """Energy of a call, while its device works on it; None: it cannot say."""
         ...
 
 

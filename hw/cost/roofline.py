@@ -14,6 +14,7 @@ n / (reached bandwidth) + latency.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from graph.op import Attrs
 from graph.record import record
@@ -109,6 +110,11 @@ def roof_of(
     return Roof(launch_seconds=launch, compute_seconds=compute, memory_seconds=memory_seconds(nbytes, device))
 
 
+def share_of(device: Device, busy: int) -> Device:
+    """A device while `busy` like it work on one memory: it has an even share of the bandwidth."""
+    return device if busy == 1 else replace(device, memory_bytes_per_second=device.memory_bytes_per_second / busy)
+
+
 def seconds(call: Call, device: Device) -> float:
     """Seconds of a call on a device."""
     return roof(call, device).seconds
@@ -129,10 +135,10 @@ class RooflineModel:
         self._seen: dict[tuple[object, ...], float] = {}
 
     def seconds(self, call: Call, *, busy: int = 1, touched: int | None = None) -> float:
-        """Seconds of a call. Devices have memory of their own, so it does not matter how many are busy."""
-        key = (call.kernel, call.types, tuple(sorted(call.attrs.items())), call.work)
+        """Seconds of a call; devices that share a memory have an even share of its bandwidth."""
+        key = (call.kernel, call.types, tuple(sorted(call.attrs.items())), call.work, busy)
         if key not in self._seen:
-            self._seen[key] = seconds(call, self.device)
+            self._seen[key] = seconds(call, share_of(self.device, busy))
         return self._seen[key]
 
     def spread(self, call: Call) -> float:

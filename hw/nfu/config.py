@@ -85,6 +85,8 @@ class Nfu:
     clock_hz : cycles per second.
     dram_bytes_per_second : of the main memory, which all three DMA engines share.
     dram_latency_seconds : of the first word.
+    dram_joules_per_byte : read or written. DDR3 takes 6.18 nJ for 256 bits: Chen et al., DaDianNao (MICRO 2014; quoted from memory,
+        not re-read; 322 times the 0.0192 nJ of their eDRAM, and the paper says 321).
     neuron, synapse : formats of what is stored.
     arithmetic : of sums.
     lines : of the functions.
@@ -102,6 +104,7 @@ class Nfu:
     clock_hz: float = 0.98e9
     dram_bytes_per_second: float = 250e9
     dram_latency_seconds: float = 0.0
+    dram_joules_per_byte: float = 6.18e-9 / 32
     neuron: Fixed = Fixed()
     synapse: Fixed = Fixed()
     arithmetic: Arithmetic = Arithmetic()
@@ -129,6 +132,8 @@ class Nfu:
                 raise HwError(f"{what} must be above 0, got {x}")
         if not 0 <= self.dram_latency_seconds < 1:
             raise HwError(f"dram_latency_seconds must be at least 0 and below a second, got {self.dram_latency_seconds}")
+        if not 0 <= self.dram_joules_per_byte < 1:
+            raise HwError(f"dram_joules_per_byte must be at least 0 and below a joule, got {self.dram_joules_per_byte}")
         if self.segments < 2 or self.segments % 2:
             raise HwError(f"segments must be an even number, so that zero is a bound, got {self.segments}")
         if len(self.stage_cycles) != 3 or min(self.stage_cycles) < 1:

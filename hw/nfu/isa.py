@@ -25,11 +25,11 @@ NBin      rows, columns     pixels of the box
 NBin      words             of each pixel; ceil(words / lanes) rows of NBin
 NBin      row_pitch, pitch  words from row to row, from pixel to pixel
 NBin      stride_y stride_x pixels from position to position
-NBout     read_op           NOP; LOAD: bring `words` biases from `bias` to all rows that this instruction adds to
+NBout     read_op           NOP; LOAD: bring `neurons` biases from `bias` to all rows that this instruction adds to
 NBout     bias              address of the biases
 NBout     write_op          NOP; STORE: move the outputs to memory
 NBout     address           of the first word of the box of outputs
-NBout     words             of each position that are stored; or of the bias, `neurons` of them
+NBout     words             of each position that are stored
 NBout     row_pitch, pitch  words from row to row, from position to position
 NBout     begin             first row of NBout that is added to; position p's is begin + p, of pooling + positions x row of maps
 NFU       nfu1              NOP, MULT
@@ -105,6 +105,13 @@ class Operand:
     def key(self) -> str:
         """Name of its column, e.g. ``"nbin.op"``."""
         return f"{self.unit.lower()}.{self.name}"
+
+    @property
+    def most(self) -> int:
+        """Of a number: 1 of a switch, 2^40 of what counts words of the memory, 2^20 of any other count."""
+        if self.name in ("end", "reuse"):
+            return 1
+        return 1 << (40 if self.name in ("address", "size", "bias", "row_pitch", "pitch") else 20)
 
 
 UNITS = ("CP", "SB", "NBin", "NBout", "NFU")

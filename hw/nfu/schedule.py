@@ -21,8 +21,11 @@ from hw.nfu.timing import Timing, weighted
 
 CUTS = 7
 """Sizes of a tile that are tried along an extent: the largest ones that cut it evenly."""
-EXACT = 8
-"""Schedules whose cost is computed exactly, of those that an estimate finds best."""
+EXACT = 6
+"""Schedules whose cost is computed exactly: so many that an estimate finds fastest, and of those that are about as fast so many
+that it finds to move least."""
+SLACK = 0.005
+"""Of the fewest cycles: what is not slower by more than this is as fast. Bytes cost energy."""
 
 
 @record
@@ -132,9 +135,12 @@ def candidates(layer: Layer, nfu: Nfu) -> Iterable[tuple[Index, Order]]:
         yield found, order
 
 
-def _estimate(layer: Layer, nfu: Nfu, s: Index, order: Order) -> npt.NDArray[np.float64]:
-    """About the cycles of each schedule: as the closed form, but all chunks of a tile are taken to be alike, and what is moved
-    seldom to be moved together with what is moved more often.
+Reals = npt.NDArray[np.float64]
+
+
+def _estimate(layer: Layer, nfu: Nfu, s: Index, order: Order) -> tuple[Reals, Reals]:
+    """About the cycles of each schedule, and those of its transfers: as the closed form, but all chunks of a tile are taken to be
+    alike, and what is moved seldom to be moved together with what is moved more often.
     """
     rows, columns, wy, wx, maps, block = s
     is_pool = layer.kind is Kind.POOL
@@ -151,7 +157,8 @@ def _estimate(layer: Layer, nfu: Nfu, s: Index, order: Order) -> npt.NDArray[np.
     rate, groups = nfu.clock_hz / nfu.dram_bytes_per_second, layer.groups
     positions = layer.ox * layer.oy if layer.is_private else 1
     synapse = layer.synapses / positions / groups / inner * nfu.synapse_bytes * rate * (not is_pool)
-    total = np.where(stay, groups * blocks * synapse, 0.0)
+    total = np.where(stay, (groups * blocks - 1) * synapse, 0.0)
+    moved = total.copy()
     for high, many_y in ((rows, tiles_y - 1), (layer.oy - (tiles_y - 1) * rows, np.ones_like(rows))):
         for wide, many_x in ((columns, tiles_x - 1), (layer.ox - (tiles_x - 1) * columns, np.ones_like(rows))):
             window = layer.ky * layer.kx * layer.input_rows(nfu) * (1 if is_pool else layer.output_rows(nfu))
@@ -160,16 +167,29 @@ def _estimate(layer: Layer, nfu: Nfu, s: Index, order: Order) -> npt.NDArray[np.
             inputs = patch * (layer.ni / groups / parts) * nfu.word_bytes * rate
             stores = high * wide * (layer.no / groups / blocks) * nfu.word_bytes * rate
             chunk = np.where(stay, 0.0, synapse * (high * wide if layer.is_private else 1))
-            tile = _slots(inner, compute, ((loads, inputs), (inner, chunk), (blocks, stores)))
-            total = total + groups * layer.batch * many_y * many_x * tile
-    first = np.where(stay, 0.0, synapse) + rows * columns * (layer.ni / groups / parts) * nfu.word_bytes * rate
-    found: npt.NDArray[np.float64] = total + first + 1e-3 * tiles * inner
-    return found
+            moves = ((loads, inputs), (inner, chunk), (blocks, stores))
+            many = groups * layer.batch * many_y * many_x
+            total = total + many * _slots(inner, compute, moves)
+            moved = moved + many * sum(n * cycles for n, cycles in moves)
+    return total + _edges(layer, nfu, s, blocks) + 1e-3 * tiles * inner, moved
 
 
-def _slots(
-    instructions: Index, compute: npt.NDArray[np.float64], moves: tuple[tuple[Index, npt.NDArray[np.float64]], ...]
-) -> npt.NDArray[np.float64]:
+def _edges(layer: Layer, nfu: Nfu, s: Index, blocks: Index) -> Reals:
+    """About the cycles of the first load and of the last store of each schedule."""
+    rows, columns, wy, wx, maps, _ = s
+    words = np.minimum(maps * layer.lanes(nfu), layer.ni // layer.groups)
+    patch = ((rows - 1) * layer.sy + wy) * ((columns - 1) * layer.sx + wx)
+    neurons = 0 if layer.kind is Kind.POOL else min(nfu.tn, layer.no // layer.groups)
+    chunk = wy * wx * words * neurons * (rows * columns if layer.is_private else 1)
+    load = patch * words * nfu.word_bytes + chunk * nfu.synapse_bytes
+    high, wide = layer.oy - (layer.oy - 1) // rows * rows, layer.ox - (layer.ox - 1) // columns * columns
+    store = high * wide * (layer.no / layer.groups / blocks) * nfu.word_bytes
+    rate = nfu.clock_hz / nfu.dram_bytes_per_second
+    edges: Reals = np.ceil(load * rate) + np.ceil(store * rate)
+    return edges
+
+
+def _slots(instructions: Index, compute: Reals, moves: tuple[tuple[Index, Reals], ...]) -> Reals:
     """Cycles of instructions that each compute so long, and of which so many move something (how many, cycles of each)."""
     times, each = np.stack([n for n, _ in moves]), np.stack([c for _, c in moves])
     ranks = np.argsort(times, axis=0)
@@ -178,13 +198,13 @@ def _slots(
     for i in range(len(moves)):
         found += (times[i] - done) * np.maximum(compute, np.ceil(each[i:].sum(axis=0)))
         done = times[i]
-    total: npt.NDArray[np.float64] = found + (instructions - done) * compute
+    total: Reals = found + (instructions - done) * compute
     return total
 
 
 @lru_cache(maxsize=4096)
 def best(layer: Layer, nfu: Nfu) -> Cost:
-    """The layer under the schedule that takes the fewest cycles, of equal ones the one that moves the fewest bytes.
+    """The layer under the schedule that takes the fewest cycles; of those that are as fast (`SLACK`) the one that moves least.
 
     Schedules are ranked by an estimate; the best ones of it are computed exactly.
 
@@ -192,23 +212,23 @@ def best(layer: Layer, nfu: Nfu) -> Cost:
     ------
     HwError : no schedule fits the buffers.
     """
-    found: list[tuple[float, int, tuple[int, ...], Order]] = []
-    for order_number, (s, order) in enumerate(candidates(layer, nfu)):
-        if not s.shape[1]:
-            continue
-        estimate = _estimate(layer, nfu, s, order)
-        for i in np.argsort(estimate, kind="stable")[:EXACT]:
-            found.append((float(estimate[i]), order_number, tuple(int(x) for x in s[:, i]), order))
+    found = [(s, order, *_estimate(layer, nfu, s, order)) for s, order in candidates(layer, nfu) if s.shape[1]]
     if not found:
         raise HwError(
             f"layer {layer.name!r}: no tile fits: one position of one window needs a row of each buffer, and NBin has "
             f"{nfu.nbin_rows}, NBout {nfu.nbout_rows}, SB {nfu.sb_rows}"
         )
-    found.sort()
-    costs = [cost(layer, nfu, _schedule(numbers, order)) for _, _, numbers, order in found[:EXACT]]
-    return min(costs, key=lambda c: (c.total_cycles, c.dram_bytes))
+    cuts = np.concatenate([s for s, *_ in found], axis=1)
+    orders = [order for s, order, *_ in found for _ in range(s.shape[1])]
+    cycles, moved = (np.concatenate([f[i] for f in found]) for i in (2, 3))
+    fastest = np.argsort(cycles, kind="stable")[:EXACT]
+    as_fast = np.flatnonzero(cycles <= cycles.min() * (1 + SLACK))
+    lightest = as_fast[np.argsort(moved[as_fast], kind="stable")[:EXACT]]
+    costs = [cost(layer, nfu, _schedule(cuts[:, i], orders[i])) for i in dict.fromkeys((*fastest, *lightest))]
+    enough = min(c.total_cycles for c in costs) * (1 + SLACK)
+    return min((c for c in costs if c.total_cycles <= enough), key=lambda c: (c.dram_bytes, c.total_cycles))
 
 
-def _schedule(numbers: tuple[int, ...], order: Order) -> Schedule:
-    rows, columns, wy, wx, maps, block = numbers
+def _schedule(numbers: Index, order: Order) -> Schedule:
+    rows, columns, wy, wx, maps, block = map(int, numbers)
     return Schedule(rows=rows, columns=columns, window_rows=wy, window_columns=wx, maps=maps, block=block, order=order)

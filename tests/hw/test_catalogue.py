@@ -10,6 +10,7 @@ from hw.device import Device
 from hw.errors import HwError
 from hw.kernels.record import Platform
 from hw.link import Link
+from hw.nfu.figures import figures
 from hw.system import System
 from hw.topology import Topology
 
@@ -37,7 +38,10 @@ def test_every_number_has_a_source_and_a_unit(name: str) -> None:
         assert row.unit or row.kind in (units.Quantity.COUNT, units.Quantity.FRACTION)
 
 
-@pytest.mark.parametrize("name", catalogue.names("device"))
+NFUS = {n for n in catalogue.names("device") if catalogue.device(n).platform is Platform.NFU}
+
+
+@pytest.mark.parametrize("name", [n for n in catalogue.names("device") if n not in NFUS])
 def test_device_is_sane(name: str) -> None:
     """Rates in the order that physics and data sheets have them."""
     d = catalogue.device(name)
@@ -47,7 +51,21 @@ def test_device_is_sane(name: str) -> None:
     assert 3 << 30 <= d.memory_nbytes <= 4 << 40
     assert (d.launch_depth, d.issue_seconds > 0) == (1000, d.platform is Platform.CUDA)  # a processor issues its own kernels
     assert 0 < d.idle_fraction < 0.5
-    assert 1e-6 < d.launch_seconds < 2e-5
+    assert (1e-6 if d.cores > 1 else 5e-8) < d.launch_seconds < 2e-5  # one core calls, several are woken
+
+
+@pytest.mark.parametrize("name", sorted(NFUS))
+def test_nfu_is_sane(name: str) -> None:
+    """It has no peaks but buffers, a memory that is its own, and a processor; power and area follow from it."""
+    d = catalogue.device(name)
+    assert d.nfu is not None and not d.peak
+    assert d.nfu.dram_bytes_per_second == d.memory_bytes_per_second
+    assert d.processor is not None and d.processor.name == "simd-128-2ghz"
+    assert (d.launch_seconds, d.issue_seconds) == (0, 0)
+    found = figures(d.nfu)
+    assert d.watts == found["power"] and 0.01 < d.watts < 10
+    assert d.idle_fraction == pytest.approx(132 / 484)
+    assert 1e-6 < found["area"] < 1e-2
 
 
 @pytest.mark.parametrize("name", catalogue.names("link"))
@@ -107,6 +125,8 @@ def test_what_must_be_there() -> None:
     assert links | {"10gbe", "25gbe", "100gbe"} <= set(catalogue.names("link"))
     systems = {"p2.8xlarge", "p2.16xlarge", "p3.16xlarge", "dgx1-p100", "dgx1-v100", "dgx-a100", "dgx-h100", "dgx-h200"}
     assert systems | {"k20x8-2014", "gtx580x2-2012", "titanx-maxwell-2015"} <= set(catalogue.names("system"))
+    assert {"diannao", "dadiannao-node", "nfu-4x4", "shidiannao-like", "anna-like", "fpga-gupta"} <= NFUS
+    assert set(catalogue.names("system")) >= {"diannao-1", "diannao-4", "dadiannao-1", "dadiannao-64"}
     assert set(catalogue.names()) == {n for k in catalogue.Kind for n in catalogue.names(k)}
 
 

@@ -9,6 +9,7 @@ import pytest
 from graph.ir import Phase
 from graph.op import Work
 from graph.ops import OPS
+from graph.tensor_type import DType, f32
 from hw import catalogue
 from hw.cost import COST_MODELS, alpha_beta, cost_model, energy, price
 from hw.device import Device, Efficiency
@@ -24,6 +25,7 @@ def calls(kernel: KernelRecord) -> Iterator[Call]:
     for size in kernel.sizes():
         op = OPS[kernel.op] if kernel.op in OPS else None
         types = size.types[: len(op.inputs)] if op else size.types
+        types = tuple(f32(*t.shape) if t.dtype is DType.I16 and kernel.prologue else t for t in types)  # what words stand for
         attrs = {k: v for k, v in size.attrs.items() if k != "epilogue"}
         yield Call(
             kernel=kernel.name, nodes=(), fused=(), reads=(), writes=(), types=size.types, workspace=0, layer="",

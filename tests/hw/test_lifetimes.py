@@ -22,7 +22,8 @@ from graph.parallel.unroll import unroll
 from graph.tensor_type import f32
 from graph.zoo import MODELS
 from hw.kernels.record import Platform
-from hw.lower import PERSISTENT, lower
+from hw.lifetimes import is_kept
+from hw.lower import lower
 from hw.lowered import MICRO_BATCH, ArenaLayout, Lowered
 
 START, NOBODY = -1, -2  # writers: before the step, and none
@@ -53,9 +54,9 @@ class Life(NamedTuple):
 
 
 class Replay:
-    """A step of one rank: its users in the order of issue, what they touch, and who is over before whom."""
+    """Steps of one rank: its users in the order of issue, what they touch, and who is over before whom."""
 
-    def __init__(self, low: Lowered, rank: int = 0) -> None:
+    def __init__(self, low: Lowered, rank: int = 0, steps: int = 1) -> None:
         self.low, self.rank = low, [r for r in low.plan.ranks if r.role == low.role][rank]
         self.buffers = low.plan.role[low.role].buffers
         self.accesses: list[Access] = []
@@ -63,7 +64,7 @@ class Replay:
         self.before: list[int] = []  # user -> bit set of those that are over when it begins
         self.workspaces: list[int] = []
         last: dict[int, int] = {}  # action -> its last user
-        for a in (a for a in unroll(low.plan, self.rank) if a.is_leaf):
+        for a in (a for a in unroll(low.plan, self.rank, steps) if a.is_leaf):
             needs = [last[n] for n in a.needs]
             calls = low.segments[a.ins.kernel] if isinstance(a.ins, Do) else ()
             for call in calls or (None,):
@@ -116,7 +117,7 @@ class Replay:
         counters = {v.name for v in self.low.graph.of_kind(Kind.COUNTER)}
         for (name, slot), base in self.low.layout.buffers.items():
             b = self.buffers[name]
-            held["buffer", name, slot] = base, np.full(b.size * b.itemsize, START if b.kind in PERSISTENT else NOBODY)
+            held["buffer", name, slot] = base, np.full(b.size * b.itemsize, START if is_kept(b) else NOBODY)
         for a in self.accesses:
             if a.space not in held:
                 held[a.space] = a.base, np.full(a.nbytes, START if a.space[1] in counters else NOBODY)
@@ -128,7 +129,7 @@ class Replay:
                 yield from self._read(a, writers)
         kept = {("value", v, 0) for v in self.low.graph.outputs.values()}
         for space, (base, writers) in held.items():
-            if space in kept or (space[0] == "buffer" and self.buffers[str(space[1])].kind in PERSISTENT):
+            if space in kept or (space[0] == "buffer" and is_kept(self.buffers[str(space[1])])):
                 yield from self._read(Access(self.end, space, base, 0, len(writers), False), writers)
 
     def _read(self, a: Access, writers: np.ndarray) -> Iterator[Life]:
@@ -173,17 +174,24 @@ class Replay:
         return len(lives)
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, steps: int = 1) -> None:
     for role in plan.roles:
         low = lower(plan, role.name, Platform.CPU)
         for rank in {0, sum(r.role == role.name for r in plan.ranks) - 1}:
-            assert Replay(low, rank).check() > 0
+            assert Replay(low, rank, steps).check() > 0
 
 
 @pytest.mark.parametrize(("strategy", "sample"), SAMPLES)
 def test_nobody_writes_what_is_alive(strategy, sample):
     options = STRATEGIES[strategy].samples[sample]
     check(STRATEGIES[strategy].build(MODELS["lenet"].build(6, **LENET), MOMENTUM, **{"steps": 1, **options}))
+
+
+@pytest.mark.parametrize("sample", range(len(STRATEGIES["features"].samples)))
+def test_what_comes_for_the_next_step_waits_in_a_place_of_its_own(sample):
+    """Where steps overlap: over several steps nobody writes what is alive."""
+    options = STRATEGIES["features"].samples[sample]
+    check(STRATEGIES["features"].build(MODELS["lenet"].build(6, **LENET), MOMENTUM, **{**options, "steps": 4}), steps=4)
 
 
 @settings(max_examples=12, deadline=None)

@@ -25,6 +25,9 @@ GOOD = [
     ("700 W", Quantity.WATTS, 700.0),
     ("6.5 kW", Quantity.WATTS, 6500.0),
     ("3 pJ", Quantity.JOULES, 3e-12),
+    ("65 nm", Quantity.METRES, 65e-9),
+    ("3.02 mm2", Quantity.SQUARE_METRES, 3.02e-6),
+    ("452 Gop/s", Quantity.OPERATIONS_PER_SECOND, 452e9),
     ("24.48 USD/h", Quantity.USD_PER_HOUR, 24.48),
     ("1_024", Quantity.COUNT, 1024),
     (8, Quantity.COUNT, 8),
@@ -102,6 +105,9 @@ def test_every_unit_is_understood(unit: tuple[Quantity, str], n: int) -> None:
         (15.7e12, Quantity.FLOP_PER_SECOND, 3, "15.7 Tflop/s"),
         (1234567, Quantity.COUNT, None, "1234567"),
         (0.25, Quantity.FRACTION, None, "0.25"),
+        (3.02e-6, Quantity.SQUARE_METRES, None, "3.02 mm2"),
+        (65e-9, Quantity.METRES, None, "65 nm"),
+        (5.58e12, Quantity.OPERATIONS_PER_SECOND, None, "5.58 Top/s"),
     ],
 )
 def test_format(value: float, kind: Quantity, digits: int | None, text: str) -> None:

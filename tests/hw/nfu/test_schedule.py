@@ -173,7 +173,7 @@ SMALL = (
 def test_the_best_is_as_good_as_trying_all(layer: Layer, bandwidth: float) -> None:
     nfu = replace(DIANNAO, dram_bytes_per_second=bandwidth, nbin_rows=16, nbout_rows=16, sb_rows=16)
     every = (
-        cost(layer, nfu, _schedule(tuple(map(int, s[:, i])), order))
+        cost(layer, nfu, _schedule(s[:, i], order))
         for s, order in candidates(layer, nfu)
         for i in range(s.shape[1])
     )
