@@ -137,6 +137,24 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is no checkpoint, or damaged: {e}") from e
 
 
+def check_values(c: Checkpoint, wanted: Mapping[str, TensorType]) -> None:
+    """Refuse a checkpoint that lacks one of these parameters and states, or has it with another shape; names the first.
+
+    Raises `CheckpointError`.
+    """
+    for name, t in wanted.items():
+        if name not in c.values:
+            raise CheckpointError(
+                f"the checkpoint has no {name!r}, which has shape {list(t.shape)} in the model; it is of another model"
+            )
+        found = c.values[name]
+        if found.shape != t.shape or found.dtype != t.dtype.numpy:
+            raise CheckpointError(
+                f"{name!r} is {found.dtype}{list(found.shape)} in the checkpoint and {t.dtype.numpy}{list(t.shape)} in the "
+                f"model; it is of another model"
+            )
+
+
 def check(c: Checkpoint, whole: Mapping[str, TensorType], *, seed: int, batch: int, data: str) -> None:
     """Refuse a checkpoint that a run cannot go on from.
 
@@ -149,17 +167,7 @@ def check(c: Checkpoint, whole: Mapping[str, TensorType], *, seed: int, batch: i
     Raises `CheckpointError` when it belongs to another model (the first tensor that differs is named, with both shapes) or when
     it would go on differently from how it began.
     """
-    for name, t in whole.items():
-        if name not in c.values:
-            raise CheckpointError(
-                f"the checkpoint has no {name!r}, which has shape {list(t.shape)} in the model; it is of another model"
-            )
-        found = c.values[name]
-        if found.shape != t.shape or found.dtype != t.dtype.numpy:
-            raise CheckpointError(
-                f"{name!r} is {found.dtype}{list(found.shape)} in the checkpoint and {t.dtype.numpy}{list(t.shape)} in the "
-                f"model; it is of another model"
-            )
+    check_values(c, whole)
     if extra := [n for n in c.values if n not in whole]:
         raise CheckpointError(f"the checkpoint has {extra[0]!r}, which the model lacks; it is of another model")
     for what, then, now in (("seed", c.seed, seed), ("batch", c.batch, batch), ("data", c.data, data)):

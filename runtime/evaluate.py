@@ -14,6 +14,7 @@ from graph.ir import Graph, Kind
 from graph.optimizer import Optimizer
 from graph.parallel.plan import Rank
 from graph.parallel.strategies.inference import inference
+from graph.passes.fixed_point import fixed_values
 from hw.kernels.record import Platform
 from hw.lower import lower
 from hw.lowered import Lowered
@@ -24,9 +25,14 @@ from runtime.native import call, native
 RANK = Rank("worker", (0,))
 
 
-def lower_forward(graph: Graph, optimizer: Optimizer, platform: str, algorithms: Mapping[str, str]) -> Lowered:
-    """The forward pass of a model (or of its training graph), lowered: dropout is off, running statistics are used."""
-    plan = inference(graph, optimizer, ranks=1, steps=1)
+def lower_forward(
+    graph: Graph, optimizer: Optimizer, platform: str, algorithms: Mapping[str, str], numerics: Mapping[str, Any] | None = None
+) -> Lowered:
+    """The forward pass of a model (or of its training graph), lowered: dropout is off, running statistics are used.
+
+    `numerics` are options of `graph.parallel.strategies.inference`: in which fixed-point words it computes; None: in floats.
+    """
+    plan = inference(graph, optimizer, ranks=1, steps=1, **(numerics or {}))
     return lower(plan, RANK.role, Platform(platform), algorithms=algorithms)
 
 
@@ -48,6 +54,11 @@ class Evaluator:
     def __init__(self, lowered: Lowered) -> None:
         self._lowered = lowered
 
+    @property
+    def graph(self) -> Graph:
+        """The forward pass."""
+        return self._lowered.graph
+
     @cached_property
     def _executor(self) -> Executor:
         made = Executor(self._lowered, RANK)
@@ -62,15 +73,19 @@ class Evaluator:
         values : whole parameters and state, by name; those that the forward pass does not read are passed over.
         data : the samples.
         """
+        return float((self.logits(values, data).argmax(axis=-1) == data.labels).mean())
+
+    def logits(self, values: Mapping[str, npt.NDArray[Any]], data: Dataset) -> npt.NDArray[np.float32]:
+        """Logits of all samples, f32 [samples, classes]; parameters as of `accuracy`, in floats also where words are read."""
         executor, graph = self._executor, self._lowered.graph
-        executor.load({v.name: values[v.name] for kind in (Kind.PARAMETER, Kind.STATE) for v in graph.of_kind(kind)})
+        held = fixed_values(graph, values)
+        executor.load({v.name: held[v.name] for kind in (Kind.PARAMETER, Kind.STATE) for v in graph.of_kind(kind)})
         x, logits = executor.array("x"), graph.outputs["logits"]
-        size, right = len(x), 0
+        size, parts = len(x), []
         pixels = data.images.reshape(len(data), -1)
         for first in range(0, len(data), size):
             which = np.arange(first, first + size) % len(data)
             x.reshape(size, -1)[...] = pixels[which] * np.float32(data.scale)
             run_calls(executor.table.function, executor.table.argument)
-            found = executor.array(logits).argmax(axis=-1)[: len(data) - first]
-            right += int((found == data.labels[which][: len(found)]).sum())
-        return right / len(data)
+            parts.append(executor.array(logits)[: len(data) - first].copy())
+        return np.concatenate(parts)

@@ -5,25 +5,23 @@ reserve the arena (no page is touched), bind, `touch`; so what the arena takes c
 """
 
 import math
-import mmap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graph.ir import Kind
 from graph.ops.exchange import WHOLE, half, rounds_of
 from graph.parallel.plan import Do, Rank, Ref
 from graph.parallel.shard import GATHERED_SAMPLE
 from graph.record import record
 from hw.kernels.record import Call
 from hw.lowered import MICRO_BATCH, STRIDE, Lowered
+from runtime.arena import Arena
 from runtime.data.stage import InputStage
 from runtime.errors import InvalidJob, StepFailed
 from runtime.native import SYSTEM
 from runtime.scheduler import LOOK, LOOK_SHARED, WORDS, Outcome, Word, play
-from runtime.shards import Piece
 from runtime.table import Row, Table, Wire, WirePlace
 
 Array = npt.NDArray[Any]
@@ -74,8 +72,8 @@ class LocalBoard:
         )  # fmt: skip
 
 
-class Executor:
-    """Runs one rank of a lowered plan.
+class Executor(Arena):
+    """Runs one rank of a lowered plan, in its arena.
 
     Parameters
     ----------
@@ -92,11 +90,8 @@ class Executor:
         self, lowered: Lowered, rank: Rank, *, stage: InputStage | None = None, wires: Mapping[Wire, WirePlace] | None = None,
         batch: int = 0, peer_timeout: float = 30.0, shares_core: bool = False,
     ) -> None:  # fmt: skip
-        self.lowered, self.plan, self.rank, self.stage = lowered, lowered.plan, rank, stage
-        self.arena_nbytes = max(lowered.layout.nbytes, 1)
-        self._memory = mmap.mmap(-1, self.arena_nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._bytes = np.frombuffer(self._memory, np.uint8)
-        self.arena = int(self._bytes.ctypes.data)
+        super().__init__(lowered, rank)
+        self.stage = stage
         self._blocks: list[npt.NDArray[np.int64]] = []
         self._made: dict[tuple[Any, ...], Row] = {}
         loss = lowered.graph.outputs.get("loss")
@@ -109,52 +104,13 @@ class Executor:
         self.local = LocalBoard(1, self.table.losses)
         self._arguments = self.table.arguments()
 
-    # ------------------------------------------------------------------------------------------------------- memory
-
     def touch(self) -> None:
         """Clear the arena, so that every page of it is there; counters are set, parameters and state are zero."""
-        self._bytes[:] = 0
+        super().touch()
         for value in self.lowered.layout.per_micro_batch & self._first_samples.keys():
             at = self.lowered.layout.values[value]
             for m, first in enumerate(self._first_samples[value]):
                 self._bytes[at + STRIDE * m : at + STRIDE * m + 8].view(np.int64)[0] = first
-
-    def array(self, value: str, *, slot: int = 0) -> Array:
-        """A view of a value in the arena, by name. Intermediates share memory: look at them at once.
-
-        A value of micro-batch m that has a place of its own (loss, sample) is found with ``slot=m``.
-        """
-        v, layout, graph = value, self.lowered.layout, self.lowered.graph
-        while v in layout.views:
-            v = layout.views[v]
-        if v in layout.values:
-            at = layout.values[v] + (STRIDE * slot if v in layout.per_micro_batch else 0)
-        else:
-            buffer, inside = self._buffer_of(v)
-            at = layout.buffers[buffer, slot] + inside
-        t = graph.type_of(value)
-        return self._bytes[at : at + t.nbytes].view(t.dtype.numpy).reshape(t.shape)
-
-    def buffer(self, name: str, slot: int = 0) -> Array:
-        """A view of a slot of a buffer as f32 (as bytes, when it holds mixed types)."""
-        b, at = self.plan.buffer(self.rank, name), self.lowered.layout.buffers[name, slot]
-        found = self._bytes[at : at + b.size * b.itemsize]
-        return found.view(np.float32) if b.itemsize == 4 else found
-
-    def persistent(self) -> dict[str, Array]:
-        """Views of all parameters and state of the graph, by name, for a rank that holds them whole."""
-        return {v.name: self.array(v.name) for kind in (Kind.PARAMETER, Kind.STATE) for v in self.lowered.graph.of_kind(kind)}
-
-    def piece(self, p: Piece) -> Array:
-        """A view of a piece of a parameter or state."""
-        t = self.lowered.graph.type_of(p.name).dtype
-        at = self.lowered.layout.buffers[p.buffer, 0] + p.at * t.itemsize
-        return self._bytes[at : at + p.size * t.itemsize].view(t.numpy).reshape(p.shape)
-
-    def load(self, values: Mapping[str, Array]) -> None:
-        """Set parameters or state by name."""
-        for name, a in values.items():
-            self.array(name)[...] = a
 
     # -------------------------------------------------------------------------------------------------------- steps
 
@@ -243,17 +199,6 @@ class Executor:
         if self._loss is None or not any(self._loss in c.writes for c in self.lowered.segments[do.kernel]):
             return 0
         return self.arena + self.lowered.offset(do, self._loss, self.rank)
-
-    def _buffer_of(self, value: str) -> tuple[str, int]:
-        """(buffer that holds a value, its offset in a slot)."""
-        for name, b in self.plan.role[self.rank.role].buffers.items():
-            at = 0
-            for v in b.values:
-                if v == value:
-                    return name, at
-                at += self.lowered.graph.type_of(v).nbytes
-                at += -at % 64 if b.kind == "data" else 0
-        raise InvalidJob(f"no value {value!r} in the arena of {self.rank}")
 
     # ------------------------------------------------------------------------------------------------------- words
 

@@ -85,6 +85,8 @@ class Job:
     checkpoints : when to save; None: never.
     folder : the run folder; empty: nothing is written.
     resume : file of the checkpoint to go on from; its step counts towards `steps`. Empty: from the beginning.
+    values : file of the checkpoint whose parameters and state a strategy that trains nothing computes with; empty: those that a
+        training would begin with.
     evaluate : measure the accuracy on the held-out samples at the end, unless a block says so itself.
     probe : run the arithmetic and copy probes before the first block and after each.
     pin : worker r keeps to the r-th core that this process may use, where there are enough.
@@ -105,6 +107,7 @@ class Job:
     checkpoints: Checkpoints | None = None
     folder: str = ""
     resume: str = ""
+    values: str = ""
     evaluate: bool = True
     probe: bool = False
     pin: bool = True
@@ -119,6 +122,8 @@ class Job:
             raise InvalidJob(f"batch must be at least 1, got {self.batch}")
         if self.checkpoints and not self.folder:
             raise InvalidJob("a job with checkpoints needs a run folder")
+        if self.values and self.resume:
+            raise InvalidJob("a job goes on from a checkpoint (resume), or only takes its parameters (values), not both")
 
     @property
     def steps(self) -> int:

@@ -182,7 +182,8 @@ class _Watch:
         step = self.control.completed(self.first_step)
         if self.on_step and step > max(self.told, self.first_step):
             self.told = step
-            loss = float(self.control.losses(step - 1 - self.first_step, step - self.first_step)[0])
+            last = self.control.losses(step - 1 - self.first_step, step - self.first_step)
+            loss = float(last[0]) if self.control.loss_of else float("nan")
             for call in self.on_step:
                 call(step, self.job.steps, loss)
 

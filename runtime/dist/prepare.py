@@ -26,8 +26,14 @@ def check(job: Job) -> tuple[Setup, int]:
     -------
     What the job comes to, the job with its hashes and its checkpoint's file; and the step where it begins.
     """
-    if job.model and not STRATEGIES[job.strategy].trains:
-        raise InvalidJob(f"strategy {job.strategy!r} trains nothing: it can be predicted, not run")
+    trains = not job.model or STRATEGIES[job.strategy].trains
+    if not trains and (job.checkpoints or job.resume):
+        raise InvalidJob(
+            f"strategy {job.strategy!r} trains nothing, so there is nothing to save or to go on from; give the job neither "
+            f"checkpoints nor a checkpoint to resume (values takes parameters from one)"
+        )
+    if trains and job.values:
+        raise InvalidJob(f"strategy {job.strategy!r} trains; it goes on from a checkpoint (resume), and takes no values")
     setup = Setup(job)
     setup.job = replace(job, plan_hash=setup.plan.hash, lowered_hash=lowered_hash(setup.lowered), resume=_resumed(job))
     first_step = _first_step(setup)
@@ -90,6 +96,8 @@ def _available_bytes() -> int | None:
 def _first_step(setup: Setup) -> int:
     """Where the run begins; refuses a checkpoint that it cannot go on from before anything is started."""
     job = setup.job
+    if job.values:
+        checkpoint.check_values(checkpoint.load(Path(job.values)), setup.whole)
     if not job.resume:
         return 0
     saved = checkpoint.load(Path(job.resume))

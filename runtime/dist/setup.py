@@ -5,12 +5,17 @@ from functools import cached_property
 from graph.ir import Graph
 from graph.optimizer import Sgd
 from graph.parallel.plan import Do, Rank
+from graph.parallel.strategies import STRATEGIES
 from graph.parallel.unroll import unroll
+from graph.passes.inference import inference_graph
 from graph.tensor_type import TensorType
 from hw.lowered import Lowered
 from runtime.evaluate import lower_forward
 from runtime.job import Job, build
 from runtime.shards import Piece, keepers, whole_graph, whole_types
+
+NUMERICS = ("word", "fraction", "rounding")
+"""Parameters of strategies that say in which fixed-point words they compute."""
 
 
 class Setup:
@@ -41,8 +46,13 @@ class Setup:
 
     @cached_property
     def whole(self) -> dict[str, TensorType]:
-        """Every parameter and state of the model, and its type."""
-        return whole_types(self.graph)
+        """Every parameter and state of the model, and its type; those that the forward pass reads, where nothing is trained."""
+        return whole_types(self.graph if self.trains or self.graph is None else inference_graph(self.graph))
+
+    @property
+    def trains(self) -> bool:
+        """Whether the job's strategy renews parameters."""
+        return STRATEGIES[self.job.strategy].trains
 
     @cached_property
     def keepers(self) -> dict[str, dict[Rank, Piece]]:
@@ -59,7 +69,8 @@ class Setup:
         """The forward pass that tells the accuracy; None when nobody asks for it."""
         if self.graph is None or not self.evaluates:
             return None
-        return lower_forward(self.graph, Sgd(**self.job.optimizer), self.job.platform, self.job.algorithms)
+        numerics = {k: v for k, v in self.job.params.items() if k in NUMERICS}
+        return lower_forward(self.graph, Sgd(**self.job.optimizer), self.job.platform, self.job.algorithms, numerics)
 
     def has_input(self, role: str) -> bool:
         """Whether ranks of a role take batches from an input stage."""

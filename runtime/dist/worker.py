@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from graph.passes.fixed_point import fixed_values
 from runtime import checkpoint
 from runtime.data.dataset import Pair, load_for
 from runtime.data.stage import InputStage
@@ -120,7 +121,7 @@ class _Worker:
         compile_seconds = time.monotonic() - began
         probes = Probes() if self.job.probe else None
         self._warm(executor)
-        values = cut(self._values(), self.pieces)
+        values = cut(self._held(), self.pieces)
         with stage or nullcontext():
             if stage:
                 stage.wait_until_full()
@@ -182,8 +183,13 @@ class _Worker:
 
     def _values(self) -> checkpoint.Arrays:
         """Whole parameters and state to begin with: drawn, or of the checkpoint, which the parent has checked."""
-        resume = self.job.resume
-        return checkpoint.load(Path(resume)).values if resume else drawn(self.setup.graph, self.job.seed)
+        saved = self.job.resume or self.job.values
+        return checkpoint.load(Path(saved)).values if saved else drawn(self.setup.graph, self.job.seed)
+
+    def _held(self) -> checkpoint.Arrays:
+        """The same as the rank's graph reads it: what computes in fixed point reads words."""
+        values, graph = self._values(), self.lowered.graph
+        return values if self.setup.trains else fixed_values(graph, values)
 
     # ----------------------------------------------------------------------------------------------------- the steps
 
@@ -241,7 +247,7 @@ class _Worker:
         """Accuracy on the samples set aside, by the first worker."""
         if not self.setup.evaluates:
             return
-        values, self.is_tested = self._whole(executor), True
+        values, self.is_tested = self._whole(executor) if self.setup.trains else self._values(), True
         if self.evaluator is not None and data is not None:
             self.control.put(State.TESTING, "state", 0)
             self.accuracy = self.evaluator.accuracy(values, data[1])

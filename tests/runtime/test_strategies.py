@@ -183,6 +183,8 @@ def test_killing_a_server_is_told_by_its_name(tmp_path: Path) -> None:
     assert checkpoint.load(failed.value.checkpoint).step % 3 == 0
 
 
-def test_a_strategy_that_trains_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidJob, match="strategy 'inference' trains nothing: it can be predicted, not run"):
+def test_what_trains_nothing_saves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InvalidJob, match="strategy 'inference' trains nothing, so there is nothing to save or to go on from"):
         run(job(tmp_path, "inference"))
+    with pytest.raises(InvalidJob, match=r"strategy 'data_parallel' trains; .* takes no values"):
+        run(job(tmp_path, rest={"values": "x"}))

@@ -17,7 +17,7 @@ from graph.optimizer import Sgd
 from graph.parallel.plan import Rank
 from graph.parallel.strategies.data_parallel import data_parallel
 from graph.text import to_text
-from graph.zoo import MODELS
+from graph.zoo import MODELS, NETS
 from hw.kernels.record import Platform
 from hw.lower import lower
 from runtime import checkpoint
@@ -70,7 +70,7 @@ def after_a_step(graph: Graph, executor: Executor) -> Mapping[str, Array]:
     return {"loss": found[graph.outputs["loss"]], **{old: found[new] for old, new in graph.updates.items()}}
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", NETS)
 def test_a_step_is_that_of_the_interpreter(model: str) -> None:
     graph = graph_of(model)
     with executor_of(graph, patterns(graph)) as executor:
@@ -82,7 +82,7 @@ def test_a_step_is_that_of_the_interpreter(model: str) -> None:
             np.testing.assert_allclose(executor.array(name), want[name], rtol=0, atol=2e-3 * scale + 1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", NETS)
 def test_a_tiny_net_learns(model: str) -> None:
     """To nothing in 240 steps; and tested with running statistics and without neighbours, where it has those, it is right."""
     graph = graph_of(model)
