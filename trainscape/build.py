@@ -26,6 +26,7 @@ from hw.stack import Stack
 from hw.system import System
 from trainscape import host_profile
 from trainscape.fit import advice
+from trainscape.numerics import numerics
 from trainscape.scenario import Scenario
 from trainscape.strategies import SPREAD, options
 from trainscape.systems import HOST, catalogue_system, nodes_used
@@ -89,6 +90,10 @@ class Built:
         found = {**options(self.scenario.parallel), "steps": self.scenario.run.steps}
         if self.scenario.parallel.strategy in SPREAD and (nodes := nodes_used(self.scenario)) > 1:
             found["nodes"] = nodes
+        if (fixed := numerics(self.scenario, None if self.is_host else self.system)) is not None:
+            found |= fixed.options
+        if self.scenario.is_resident:
+            found["resident"] = True
         return found
 
     @property
@@ -118,6 +123,11 @@ class Built:
     def is_host(self) -> bool:
         """It runs on this computer."""
         return self.scenario.system.name == HOST
+
+    @property
+    def is_emulated(self) -> bool:
+        """All of its ranks stand on devices that this computer emulates: values real, time by the instruction."""
+        return not self.is_host and all(role_device(self.system, r).nfu is not None for r in self.plan.roles)
 
     @property
     def platform(self) -> Platform:

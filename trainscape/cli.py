@@ -6,11 +6,10 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 
 import click
 
-from graph.errors import nearest
+from trainscape.commands.lazy import Lazy
 from trainscape.errors import TrainscapeError
 from trainscape.exit_codes import ExitCode, classify, error_document
 from trainscape.output import Output, StdoutLost
@@ -25,6 +24,7 @@ _COMMANDS = {
     "demo": "A tour: train, predict, compare, in one command.",
     "model": "List and show models of the zoo.",
     "hw": "List and show systems, devices and links.",
+    "nfu": "Time, energy and values on a DianNao-style NFU.",
     "calibrate": "Measure this computer's kernels and memory.",
     "doctor": "What this computer has, and what is missing.",
     "completion": "Print a completion script for a shell.",
@@ -32,30 +32,12 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """A group whose commands live in `trainscape.commands.<name>` and are imported one at a time."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command = import_module(f"trainscape.commands.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            ctx.fail(f"no such command {args[0]!r}; {nearest(args[0], _COMMANDS)}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Lazy,
+    commands=_COMMANDS,
+    modules="trainscape.commands.{}",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="trainscape", message="%(prog)s %(version)s")
 def cli() -> None:
     """Train neural networks for real, predict them on hardware you do not have, and hold the two against each other.

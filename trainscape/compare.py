@@ -14,6 +14,7 @@ from graph.errors import GraphError
 from graph.parallel.strategies import STRATEGIES
 from graph.record import record
 from hw.errors import HwError
+from hw.system import HOST_PART
 from sim.errors import SimError
 from trainscape.build import Built
 from trainscape.cross_check import cross_check
@@ -28,6 +29,8 @@ from trainscape.strategies import VARIANTS, Variant, is_there, name_of, settings
 from trainscape.zoo_graph import model_graph
 
 UNKNOWN = ("mfu", "energy_j", "energy_basis", "epoch_s", "kwh_per_epoch", "usd_per_epoch")
+SECTIONS = ("parallel", "numerics")
+"""Sections of a scenario that may not suit another strategy."""
 
 
 @record
@@ -177,7 +180,7 @@ def row_of(loaded: Loaded, name: str, *, detail: str = AUTO) -> Row:
     try:
         scenario = as_variant(scenario, variant_of(name))
         row = partial(Row, file=loaded.file, scenario=scenario, strategy=name)
-        wrong = [f.message for f in cross_check(scenario).findings if f.kind is MistakeKind.INFEASIBLE or f.path[0] == "parallel"]
+        wrong = [f.message for f in cross_check(scenario).findings if f.kind is MistakeKind.INFEASIBLE or f.path[0] in SECTIONS]
         if wrong:
             return row(reason=wrong[0], change=nearest(scenario))
         built = Built(scenario, advise=False)
@@ -201,7 +204,7 @@ def as_variant(scenario: Scenario, variant: Variant) -> Scenario:
 def memory(built: Built) -> tuple[int, int]:
     """(need, have) bytes of the rank on a device that fills it most; a rank on a host counts where no rank is on a device."""
     placed = built.placed
-    ranks = [built.plan.first_rank(r.name) for r in built.plan.roles if r.places.get("compute", "device") == "device"]
+    ranks = [built.plan.first_rank(r.name) for r in built.plan.roles if r.places.get("compute") != HOST_PART]
     ranks = ranks or [built.plan.first_rank(r.name) for r in built.plan.roles]
     fullest = max(ranks, key=lambda r: placed.memory_bytes(r) / placed.memory_capacity_bytes(r))
     return placed.memory_bytes(fullest), placed.memory_capacity_bytes(fullest)

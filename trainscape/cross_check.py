@@ -3,15 +3,19 @@
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from graph.errors import nearest
 from graph.record import record
+from hw.device import Device
 from hw.errors import HwError
+from hw.system import DEVICE, HOST_PART
 from trainscape.doctor import free_cores
 from trainscape.errors import MistakeKind
 from trainscape.expect import bound
+from trainscape.numerics import nfus, numerics
 from trainscape.result_keys import LISTS
-from trainscape.scenario import DIGITS, IMAGES, DataName, Expectation, Scenario
-from trainscape.strategies import OPTION_KEYS, OPTIONS, allowed, short
-from trainscape.systems import HOST, catalogue_system, devices
+from trainscape.scenario import DIGITS, IMAGES, MADE_UP, DataName, Expectation, NumericsPart, Scenario
+from trainscape.strategies import OPTION_KEYS, OPTIONS, WHERE, allowed, short, standing
+from trainscape.systems import HOST, catalogue_system, offered
 from trainscape.yaml_reader import Loc
 
 
@@ -66,6 +70,19 @@ def _model(s: Scenario) -> Iterator[Finding]:
         yield Finding(path=("model",), message=str(e))
 
 
+def _trains(s: Scenario) -> Iterator[Finding]:
+    """A model without a loss is not trained."""
+    from graph.parallel.strategies import STRATEGIES
+    from graph.zoo import MODELS
+
+    if not MODELS[s.model.name].trains and STRATEGIES[s.parallel.strategy].trains:
+        message = (
+            f"{s.model.name} is a single layer without a loss, so nothing can train it, but strategy {short(s.parallel.strategy)} "
+            "trains; write strategy: inference"
+        )
+        yield Finding(path=("parallel", "strategy"), message=message)
+
+
 def _options(s: Scenario) -> Iterator[Finding]:
     """An option of another strategy would be read by nobody."""
     mine = allowed(s.parallel.strategy)
@@ -113,7 +130,7 @@ def _system(s: Scenario) -> Iterator[Finding]:
 
 def _devices(s: Scenario) -> Iterator[Finding]:
     try:
-        have = devices(s)
+        have = offered(s, DEVICE) or 0
     except HwError:  # `_system` says so
         return
     where = s.system.name if (s.system.nodes or 1) == 1 else f"{s.system.nodes} x {s.system.name}"
@@ -124,16 +141,87 @@ def _devices(s: Scenario) -> Iterator[Finding]:
             message = f"{have} devices, but system {where!r} has {most}"
             yield Finding(path=("system", "devices"), message=message, kind=MistakeKind.INFEASIBLE)
             return
-    if s.parallel.ranks > have:
-        message = f"{s.parallel.ranks} ranks need as many devices, but system {where!r} offers {have}; use at most {have}"
-        yield Finding(path=("parallel", "ranks"), message=message, kind=MistakeKind.INFEASIBLE)
+    told: set[str] = set()
+    stands = standing(s.parallel)
+    for key, place, ranks in stands:
+        room = offered(s, place)
+        if room is None:
+            known = (DEVICE, HOST_PART, *(() if s.system.name == HOST else catalogue_system(s.system).kinds))
+            message = f"system {where!r} has no {place!r} to place ranks on; {nearest(place, known)}"
+            yield Finding(path=("parallel", key), message=message)
+            continue
+        left = max(room - sum(n for other, at, n in stands if at == place and other != key), 0)
+        if ranks > left and place not in told:
+            told.add(place)
+            kind = "devices" if place == DEVICE else f"devices of kind {place}"
+            message = f"{ranks} ranks need as many {kind}, but system {where!r} offers {left}; use at most {left}"
+            at = dict(WHERE.get(s.parallel.strategy, ())).get(key, "ranks")
+            yield Finding(path=("parallel", at), message=message, kind=MistakeKind.INFEASIBLE)
+
+
+def _numerics(s: Scenario) -> Iterator[Finding]:
+    """Fixed point is for inference, in a format that can be."""
+    from graph.ops.quantize import ROUNDINGS
+    from graph.parallel.strategies import STRATEGIES
+
+    n = s.numerics
+    if n is None:
+        return
+    if STRATEGIES[s.parallel.strategy].trains:
+        does_not = " or ".join(name for name, other in STRATEGIES.items() if other.is_asked_for and not other.trains)
+        message = (
+            f"in fixed point there is inference alone, but strategy {short(s.parallel.strategy)} trains; remove it, or write "
+            f"strategy: {does_not}"
+        )
+        yield Finding(path=("numerics",), message=message)
+    if n.fraction >= n.word:
+        message = f"a word of {n.word} bits has 0 to {n.word - 1} bits behind the point, got {n.fraction}"
+        yield Finding(path=("numerics", "fraction"), message=message)
+    if n.rounding not in ROUNDINGS:
+        message = f"{n.rounding} rounding is for training, which is not built in fixed point; write {' or '.join(ROUNDINGS)}"
+        yield Finding(path=("numerics", "rounding"), message=message)
+
+
+def _nfu(s: Scenario) -> Iterator[Finding]:
+    """An NFU has words of one length, and computes forward alone."""
+    from graph.parallel.strategies import STRATEGIES
+
+    try:
+        system = None if s.system.name == HOST else catalogue_system(s.system)
+    except HwError:  # `_system` says so
+        return
+    fixed = numerics(s, system)
+    for key, device in nfus(s, system) if system is not None else ():
+        if STRATEGIES[s.parallel.strategy].trains:
+            message = (
+                f"strategy {short(s.parallel.strategy)} trains, but {device.name} computes in fixed point, in which there is "
+                f"inference alone; write strategy: inference, or name a system of other devices"
+            )
+            yield Finding(path=("parallel", "strategy"), message=message, kind=MistakeKind.INFEASIBLE)
+            return
+        yield from _words(s, key, device, fixed)
+
+
+def _words(s: Scenario, key: str, device: Device, fixed: NumericsPart | None) -> Iterator[Finding]:
+    """The words of a scenario on an NFU that ranks stand on, which key `key` of the section ``parallel`` says."""
+    nfu = device.nfu
+    if nfu is None or fixed is None:
+        return
+    if nfu.neuron.bits != nfu.synapse.bits:
+        each = f"{nfu.neuron.bits} bits, its synapses {nfu.synapse.bits}"
+        message = f"neurons of {device.name} have {each}, but a plan has words of one length"
+        yield Finding(path=("system", "name"), message=message, kind=MistakeKind.INFEASIBLE)
+    elif fixed.word != nfu.neuron.bits:
+        message = f"a word of {fixed.word} bits, but those of {device.name} have {nfu.neuron.bits}"
+        path = ("numerics", "word") if s.numerics is not None else ("parallel", key)
+        yield Finding(path=path, message=message, kind=MistakeKind.INFEASIBLE)
 
 
 def _data(s: Scenario) -> Iterator[Finding]:
     name, image = s.data.name, s.model.input
-    if name is DataName.SYNTHETIC:
+    if name in MADE_UP:
         if s.data.folder is not None:
-            yield Finding(path=("run", "data", "folder"), message="synthetic samples come from no folder; remove it")
+            yield Finding(path=("run", "data", "folder"), message=f"{name} samples come from no folder; remove it")
         return
     if image != IMAGES[name.value]:
         ours, theirs = ("x".join(map(str, shape)) for shape in (image, IMAGES[name.value]))
@@ -148,6 +236,19 @@ def _data(s: Scenario) -> Iterator[Finding]:
         yield Finding(path=("run", "data"), message=message)
     if name is DataName.DIGITS and not 0 < s.run.held_out < DIGITS:
         yield Finding(path=("run", "held_out"), message=f"some of the {DIGITS} digits must be set aside and some trained on")
+
+
+def _resident(s: Scenario) -> Iterator[Finding]:
+    """Only inference finds its samples where the devices are, and nothing brings them there."""
+    if s.run.data is None or s.run.data.name is not DataName.RESIDENT:
+        return
+    if s.parallel.strategy != "inference":
+        message = f"resident samples are for strategy inference, not {short(s.parallel.strategy)}; write synthetic"
+        yield Finding(path=("run", "data"), message=message)
+    for key in ("storage", "sample", "decode", "prefetch"):
+        if getattr(s.run.data, key) is not None:
+            message = f"resident samples lie in the memory of the devices, so nothing makes them ready; remove {key}"
+            yield Finding(path=("run", "data", key), message=message)
 
 
 def _expect(s: Scenario) -> Iterator[Finding]:
@@ -188,14 +289,19 @@ def _input(s: Scenario) -> Iterator[Finding]:
 
 
 _DATA: tuple[Loc, ...] = (("model", "input"), ("model", "classes"), ("run", "data"), ("run", "held_out"))
+_PLACED = tuple(key for pairs in WHERE.values() for pair in pairs for key in pair)
 _RULES: dict[Callable[[Scenario], Iterator[Finding]], tuple[Loc, ...]] = {
     _model: (("model",), ("seed",)),
+    _trains: (("model", "name"), ("parallel", "strategy")),
     _options: (("parallel", "strategy"),),
     _batch: (("model", "batch"), *(("parallel", key) for key in ("strategy", "ranks", "micro_batches"))),
     _system: (("system",),),
-    _devices: (("system",), ("parallel", "ranks")),
+    _devices: (("system",), *(("parallel", key) for key in ("strategy", "ranks", *_PLACED))),
+    _numerics: (("parallel", "strategy"), ("numerics",)),
+    _nfu: (("system",), ("numerics",), *(("parallel", key) for key in ("strategy", *_PLACED))),
     _input: (("run", "data"), ("system", "name")),
     _data: _DATA,
+    _resident: (("parallel", "strategy"), ("run", "data")),
     _expect: (),  # a doubtful expectation is not there any more
 }
 """Rule -> the keys that it looks at."""

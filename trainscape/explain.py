@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from graph.parallel.plan import Do, Role
 from hw.input_stage import period
+from hw.lifetimes import is_kept
 from hw.model import PAGE
 from trainscape.explain_comm import transfers_section
 from trainscape.explain_compute import actions, compute_section, is_compute, phases
@@ -84,17 +85,16 @@ def memory_section(built: "Built", role: Role) -> Section:
     """What the memory of a role's rank holds; the parts add up to its arena."""
     low, rank = built.lowered[role.name], built.plan.first_rank(role.name)
     terms: dict[str, float] = {}
-    placed_apart = 0
+    shared: dict[str, float] = {}
     for b in role.buffers.values():
-        terms[KINDS[str(b.kind)]] = terms.get(KINDS[str(b.kind)], 0) + b.nbytes
-    persistent = {KINDS[k] for k in ("parameter", "state", "data")}
-    shared = {k: terms.pop(k) for k in list(terms) if k not in persistent}
+        part = terms if is_kept(b) else shared
+        part[KINDS[str(b.kind)]] = part.get(KINDS[str(b.kind)], 0) + b.nbytes
+    own = dict(terms)
     placed_apart = int(sum(terms.values()))
     if low.layout.workspace_nbytes:
         terms["workspace"] = low.layout.workspace_nbytes
         placed_apart += low.layout.workspace_nbytes
     terms["shared"] = low.layout.nbytes - placed_apart
-    own = {k: v for k, v in terms.items() if k in persistent}
     lines = [Line(symbol=k, value=v, unit="B", formula=f"Σ {k} buffers") for k, v in own.items()]
     for k, v in shared.items():
         lines.append(Line(symbol=k, value=v, unit="B", formula=f"Σ {k} buffers", source="lies in what is shared"))

@@ -10,8 +10,11 @@ from graph.record import record
 from hw.catalogue import HOST, describe
 from hw.catalogue import names as catalogue_names
 from hw.cost.convolution import remark
-from hw.cost.roofline import RooflineModel, roof
+from hw.cost.nfu import NfuModel
+from hw.cost.record import CostModel
+from hw.cost.roofline import RooflineModel, roof, share_of
 from hw.kernels.record import KERNELS, Call, Platform
+from trainscape import explain_nfu
 from trainscape.explanation import Line, Section, shown, total
 from trainscape.report.tables import decimal, nbytes, seconds
 
@@ -78,11 +81,15 @@ def compute_section(built: "Built", role: Role) -> Section:
     """The kernels of a role's first rank."""
     rank = built.plan.first_rank(role.name)
     calls, by_phase = priced(built, rank), phases(built, rank)
-    is_roofline = isinstance(built.placed.cost_of(rank), RooflineModel)
-    header, rows = _table(built, rank, calls, is_roofline)
+    cost = built.placed.cost_of(rank)
+    is_roofline = isinstance(cost, RooflineModel)
+    header, rows = _table(built, rank, calls)
     n = len(actions(built, rank)) - sum(not is_compute(d) for d in actions(built, rank))
     over = built.placed.overheads.action
-    lines = [*(_roofline_lines(built, rank, calls[0]) if is_roofline and calls else _calibrated_lines(built, rank, calls))]
+    if isinstance(cost, NfuModel):
+        lines = explain_nfu.lines(cost, [(p.call, p.times) for p in calls], built.placed.busy(rank))
+    else:
+        lines = _roofline_lines(built, rank, calls[0]) if is_roofline and calls else _calibrated_lines(built, rank, calls)
     for phase in by_phase:
         mine = [p for p in calls if p.phase == phase]
         kernels = sum(p.times * p.seconds for p in mine)
@@ -99,29 +106,32 @@ def compute_section(built: "Built", role: Role) -> Section:
     return Section(title=title, header=header, rows=rows, lines=lines, notes=(told,) if told else ())
 
 
-def _table(
-    built: "Built", rank: Rank, calls: Sequence[Priced], is_roofline: bool
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    header: tuple[str, ...] = ("layer", "phase", "kernel", "times", "flop", "bytes")
-    header += ("launch", "compute", "memory", "bound by") if is_roofline else ()
+def _table(built: "Built", rank: Rank, calls: Sequence[Priced]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    cost, busy = built.placed.cost_of(rank), built.placed.busy(rank)
+    if isinstance(cost, NfuModel):
+        parts: tuple[str, ...] = explain_nfu.COLUMNS
+    else:
+        parts = ("launch", "compute", "memory", "bound by") if isinstance(cost, RooflineModel) else ()
     rows: list[tuple[str, ...]] = []
     for p in calls[:TOP]:
         row: tuple[str, ...] = (p.call.layer, p.phase, p.call.kernel.partition(".")[2], str(p.times))
-        row += (decimal(p.call.work.flop, "flop"), nbytes(moved_bytes(p.call)))
-        if is_roofline:
-            r = roof(p.call, built.placed.device_of(rank))
+        row += (decimal(p.call.work.flop, "flop"), nbytes(_moved(cost, p.call)))
+        if isinstance(cost, NfuModel):
+            row += explain_nfu.columns(cost, p.call, busy)
+        elif isinstance(cost, RooflineModel):
+            r = roof(p.call, share_of(built.placed.device_of(rank), busy))
             row += (seconds(r.launch_seconds), seconds(r.compute_seconds), seconds(r.memory_seconds), r.bound)
         rows.append((*row, seconds(p.times * p.seconds)))
     rest = calls[TOP:]
     if rest:
-        flop, moved = (sum(p.times * x for p, x in zip(rest, xs, strict=True)) for xs in _works(rest))
+        flop, moved = (sum(p.times * x(p.call) for p in rest) for x in (lambda c: c.work.flop, lambda c: _moved(cost, c)))
         others = (f"{len(rest)} others", "", "", str(sum(p.times for p in rest)), decimal(flop, "flop"), nbytes(moved))
-        rows.append((*others, *(("",) * 4 if is_roofline else ()), seconds(sum(p.times * p.seconds for p in rest))))
-    return (*header, "all times"), rows
+        rows.append((*others, *("",) * len(parts), seconds(sum(p.times * p.seconds for p in rest))))
+    return ("layer", "phase", "kernel", "times", "flop", "bytes", *parts, "all times"), rows
 
 
-def _works(calls: Sequence[Priced]) -> tuple[list[int], list[int]]:
-    return [p.call.work.flop for p in calls], [moved_bytes(p.call) for p in calls]
+def _moved(cost: CostModel, call: Call) -> int:
+    return explain_nfu.moved_bytes(cost, call) if isinstance(cost, NfuModel) else moved_bytes(call)
 
 
 def moved_bytes(call: Call) -> int:
@@ -145,7 +155,7 @@ def _roofline_lines(built: "Built", rank: Rank, p: Priced) -> list[Line]:
         Line(symbol="W", value=d.memory_bytes_per_second, unit="B/s", formula="memory", source=said.get("memory.bandwidth", "")),
         Line(symbol="e_W", value=e.memory, unit="%", formula="reached of W", source=said.get("efficiency.memory", "")),
     ]
-    r, flop, moved = roof(p.call, d), p.call.work.flop, moved_bytes(p.call)
+    r, flop, moved = roof(p.call, share_of(d, built.placed.busy(rank))), p.call.work.flop, moved_bytes(p.call)
     shape = flop / (peak * r.compute_seconds) if r.compute_seconds else 1.0
     at = f"{p.call.layer}, {p.phase}"
     floor = "; ".join(s for q, s in said.items() if q.startswith("launch.") and q != "launch.depth" and q != "launch.issue")
@@ -188,7 +198,7 @@ def _calibrated_lines(built: "Built", rank: Rank, calls: Sequence[Priced]) -> li
         return []
     p, placed = calls[0], built.placed
     terms = KERNELS[p.call.kernel].terms(p.call.types, p.call.attrs)
-    each = profile.kernels[p.call.kernel].at(placed.busy).of_step(placed.touched(rank))
+    each = profile.kernels[p.call.kernel].at(placed.busy(rank)).of_step(placed.touched(rank))
     counted = {t: n for t, n in terms.items() if n and each.get(t)}
     return [
         Line(
@@ -198,6 +208,6 @@ def _calibrated_lines(built: "Built", rank: Rank, calls: Sequence[Priced]) -> li
             formula="Σ coefficient[term] count[term]",
             numbers=" + ".join(f"{each[t]:.3g} s x {n:,.4g} {t}" for t, n in counted.items()),
             source=f"{p.call.layer}, {p.phase}, {p.call.kernel}; coefficients of the calibration of {profile.created}, "
-            f"{placed.busy} busy",
+            f"{placed.busy(rank)} busy",
         )
     ]

@@ -74,7 +74,7 @@ def shown(value: float, unit: str) -> str:
         return f"{100 * value:.1f} %"
     if unit == "":
         return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-    if unit in ("flop", "flop/s", "B/s", "J", "W"):
+    if unit in ("flop", "flop/s", "B/s", "J", "W", "Hz"):
         return decimal(value, unit)
     return f"{value:,.4g} {unit}"
 

@@ -13,13 +13,14 @@ from pydantic import ValidationError
 
 from graph.errors import GraphError
 from graph.parallel.plan import Rank
+from graph.parallel.strategies import STRATEGIES
 from graph.record import record
 from hw.errors import DoesNotFit, HwError
 from trainscape.errors import MissingCapability
 from trainscape.report.tables import nbytes
 from trainscape.scenario import Scenario
 from trainscape.strategies import VARIANTS, allowed, is_there, name_of, settings_as
-from trainscape.systems import devices
+from trainscape.systems import HOST, catalogue_system, devices
 
 if TYPE_CHECKING:
     from trainscape.build import Built
@@ -107,7 +108,7 @@ def nearest(scenario: Scenario) -> Change | None:
 def changes(scenario: Scenario) -> Iterator[Change]:
     """Changes after which a scenario can be, one of each kind at most, the smallest first."""
     line = cache(lambda: _line(scenario))  # both that ask for it need it only when the others have found nothing
-    for kind in (_nearest_batch, _more_micro_batches, _more_ranks, _other_strategy, _fewer_samples, _fewer_ranks):
+    for kind in (_inference, _nearest_batch, _more_micro_batches, _more_ranks, _other_strategy, _fewer_samples, _fewer_ranks):
         found = next((c for c in kind(scenario, line) if _is_possible(c, scenario)), None)
         if found is not None:
             yield found
@@ -185,6 +186,15 @@ def _divisors(n: int) -> list[int]:
     return [d for d in range(1, int(n**0.5) + 1) if n % d == 0 for d in sorted({d, n // d})]
 
 
+def _inference(s: Scenario, _: Lazy) -> Iterator[Change]:
+    """On devices that train nothing."""
+    from trainscape.numerics import nfus
+
+    if s.system.name != HOST and STRATEGIES[s.parallel.strategy].trains and any(nfus(s, catalogue_system(s.system))):
+        alone = {"strategy": "inference", "ranks": s.parallel.ranks}
+        yield Change(settings={"parallel": alone}, words="parallel.strategy: inference")
+
+
 def _nearest_batch(s: Scenario, _: Lazy) -> Iterator[Change]:
     from trainscape.cross_check import nearest_batch
 
@@ -218,6 +228,9 @@ def _fewer_ranks(s: Scenario, _: Lazy) -> Iterator[Change]:
 
 
 def _other_strategy(s: Scenario, _: Lazy) -> Iterator[Change]:
+    """Of those that train; a scenario of inference alone wants none of them."""
+    if not STRATEGIES[s.parallel.strategy].trains:
+        return
     now = s.settings()["parallel"]
     for v in VARIANTS.values():
         if is_there(v) and v.name != name_of(s.parallel):

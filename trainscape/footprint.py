@@ -1,5 +1,8 @@
 """What a predicted training uses: how much of its devices' arithmetic, how much energy and money, a step and an epoch."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 from graph.errors import GraphError
 from graph.ir import Graph, Kind
 from graph.parallel.strategies import STRATEGIES
@@ -7,6 +10,7 @@ from graph.record import record
 from graph.summary import MULTIPLY_ADD
 from hw.cost.energy import energy_joules
 from hw.cost.price import usd
+from hw.device import Device
 from hw.errors import HwError
 from trainscape.build import Built
 from trainscape.predict import Prediction
@@ -58,8 +62,9 @@ def footprint(p: Prediction) -> Footprint:
     built, step = p.built, p.stats.step_s
     system, scenario = built.system, built.scenario
     flop = step_flop(built)
-    used = {place for place in built.placed.places.values() if place in system.places}
-    peak = _peak(p, len(used))
+    places = {place for place in built.placed.places.values() if place in system.places}
+    used = Counter(map(system.kind_at, places))
+    peak = _peak(p, used)
     try:
         found = energy_joules(p.timeline, built.placed)
         joules, basis = found.joules, found.basis
@@ -69,7 +74,7 @@ def footprint(p: Prediction) -> Footprint:
     steps = None if samples is None else samples / scenario.model.batch
     return Footprint(
         model_flop=flop,
-        devices=len(used),
+        devices=len(places),
         peak_flop_per_second=peak,
         mfu=None if peak is None else flop / (step * peak),
         joules=joules,
@@ -77,7 +82,7 @@ def footprint(p: Prediction) -> Footprint:
         samples=samples,
         epoch_s=None if steps is None else steps * step,
         kwh_per_epoch=None if steps is None or joules is None else steps * joules / JOULES_PER_KWH,
-        usd_per_epoch=None if steps is None else usd(system, steps * step, len(used)),
+        usd_per_epoch=None if steps is None else usd(system, steps * step, used),
     )
 
 
@@ -104,9 +109,15 @@ def model_flop(graph: Graph, *, trains: bool = True) -> int:
     return flop
 
 
-def _peak(p: Prediction, devices: int) -> float | None:
-    """Flop per second of so many devices; None where their data sheet is not known."""
+def _peak(p: Prediction, used: Mapping[str, int]) -> float | None:
+    """Flop per second of so many devices of each kind; None where their data sheet is not known, or there are none."""
+    system, dtype = p.built.system, p.built.scenario.system.precision.value
     try:
-        return p.built.system.device.flop_per_second(p.built.scenario.system.precision.value) * devices
+        return sum(_peak_of(system.group(kind).device, dtype) * n for kind, n in used.items()) or None
     except (HwError, GraphError):
         return None
+
+
+def _peak_of(device: Device, dtype: str) -> float:
+    """Of one device; an NFU's is that of its multipliers, in fixed point: a multiply-add of each in every cycle."""
+    return device.flop_per_second(dtype) if device.nfu is None else 2 * device.nfu.multipliers * device.nfu.clock_hz

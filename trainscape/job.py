@@ -15,13 +15,13 @@ from runtime.job import Block, Job, Source, lowered_hash
 from runtime.result import RunResult
 from trainscape.build import Built
 from trainscape.errors import TimedOut
-from trainscape.scenario import DIGITS, DataName
+from trainscape.scenario import DIGITS, MADE_UP, DataName
 
 
 def source_of(built: Built, folder: Path | None) -> Source:
     """Where the samples of a scenario come from, as a job says it."""
     data, held_out = built.scenario.data, built.scenario.run.held_out
-    names = {DataName.DIGITS: "digits", DataName.MNIST: "idx", DataName.CIFAR10: "cifar10", DataName.SYNTHETIC: "synthetic"}
+    names = {DataName.DIGITS: "digits", DataName.MNIST: "idx", DataName.CIFAR10: "cifar10", **dict.fromkeys(MADE_UP, "synthetic")}
     fraction = held_out / DIGITS if data.name is DataName.DIGITS else 0.0
     return Source(name=names[data.name], path=str(folder or ""), held_out=fraction)
 

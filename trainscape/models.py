@@ -10,7 +10,9 @@ from trainscape.zoo_graph import model_graph
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Name, summary and own depth of every model, the images and classes it was published for, and its counts on those."""
+    """Name, summary and own depth of every model, the images and classes it was published for, its counts on those, and whether
+    it can be trained.
+    """
     from graph.summary import summary
     from graph.zoo import MODELS
 
@@ -24,6 +26,7 @@ def list_models() -> list[dict[str, Any]]:
                 "depth": m.depth,
                 "image": list(m.image),
                 "classes": m.classes,
+                "trains": m.trains,
                 "parameters": counts["parameters"],
                 "forward_macs_per_sample": counts["forward_macs_per_sample"],
             }
@@ -64,16 +67,22 @@ def show_model(name: str, overrides: Sequence[str] = (), seed: int | None = None
     ScenarioError : a setting is unknown or out of range, or the model cannot be built with it.
     """
     from graph.summary import summary
+
+    model = model_part(name, overrides, seed)
+    graph = model_graph(model, batch=1, seed=seed or 0)
+    return {"model": name, "settings": model.model_dump(mode="json"), **summary(graph)}
+
+
+def model_part(name: str, overrides: Sequence[str] = (), seed: int | None = None, *, batch: int = 1) -> ModelPart:
+    """The settings of a model by itself, as a scenario's; parameters and errors as of `show_model`, for so many images."""
     from graph.zoo import MODELS
 
     own = MODELS[name]
     image, classes, depth = list(own.image), own.classes, own.depth
     settings = [t if t.startswith("model.") or not is_assignment(t) else f"model.{t}" for t in overrides]
-    model_part = f"{{name: {name}, depth: {depth}, input: {image}, classes: {classes}, batch: 1}}"
-    first = f"name: {name}\nmodel: {model_part}\nrun: {{data: synthetic}}\n"
-    model: ModelPart = load_text(first, f"model {name}", settings, seed).scenario.model
-    graph = model_graph(model, batch=1, seed=seed or 0)
-    return {"model": name, "settings": model.model_dump(mode="json"), **summary(graph)}
+    part = f"{{name: {name}, depth: {depth}, input: {image}, classes: {classes}, batch: {batch}}}"
+    first = f"name: {name}\nmodel: {part}\nparallel: {{strategy: inference}}\nrun: {{data: synthetic}}\n"
+    return load_text(first, f"model {name}", settings, seed).scenario.model
 
 
 def layer_rows(document: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:

@@ -19,7 +19,7 @@ def known(what: str) -> tuple[str, ...]:
     if what == "system":
         from hw.catalogue import HOST, names
 
-        return HOST, *names("system")
+        return HOST, *names("system"), *names("device")  # a device by itself is a system too
     if what == "network":
         from hw.catalogue import link, names
 

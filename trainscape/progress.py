@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isnan
 
 from trainscape.output import Output
 
@@ -45,7 +46,7 @@ class Progress:
             self._began = now, step
         began, first = self._began
         rate = (step - first) / (now - began) if now > began else 0.0
-        text = f"loss {loss:.4f}, {rate:,.0f} steps/s"
+        text = f"{'' if isnan(loss) else f'loss {loss:.4f}, '}{rate:,.0f} steps/s"
         self._bar(step, steps, f"{self._title}: {text}")
         if now - self._told >= EVERY:
             self._line(f"step {step} of {steps}, {text}", important=True)

@@ -14,6 +14,7 @@ _PREDICTED = (
     *_USED,
 )
 _MEASURED = ("step_s", "step_p10_s", "step_p90_s", "samples_per_s", "bytes_sent_total", "memory_peak_bytes", "accuracy", "loss")
+_EMULATED = ("step_s", "samples_per_s", "memory_peak_bytes", "accuracy")
 _ERRORS = ("step", "forward", "backward", "update", "allreduce")
 
 KINDS = (
@@ -24,14 +25,15 @@ KINDS = (
 KEYS: frozenset[str] = frozenset(
     [f"predicted.{k}" for k in _PREDICTED]
     + [f"measured.{k}" for k in _MEASURED]
-    + [f"{side}.kinds_s.{k}" for side in ("predicted", "measured") for k in KINDS]
+    + [f"emulated.{k}" for k in _EMULATED]
+    + [f"{side}.kinds_s.{k}" for side in ("predicted", "measured", "emulated") for k in KINDS]
     + [f"error.{k}" for k in _ERRORS]
     + [f"model.{k}" for k in ("parameters", "forward_macs_per_sample", "activation_bytes_per_sample")]
     + ["accuracy", "loss"]
 )
 """Every key that an expectation may name; a list item is named by its index at the end."""
 
-LISTS = frozenset({"predicted.step_interval_s", "predicted.memory_peak_bytes", "measured.memory_peak_bytes"})
+LISTS = frozenset({"predicted.step_interval_s", *(f"{side}.memory_peak_bytes" for side in ("predicted", "measured", "emulated"))})
 """Those that hold lists."""
 
 

@@ -1,88 +1,23 @@
-"""The scenario: what a file says, as frozen records. Text with units becomes SI numbers here, once.
+"""The scenario: what a file says, as frozen records. Text with units becomes SI numbers here, once (`trainscape.fields`).
 
 `load` (in `trainscape.load`) reads files, applies overrides and reports every mistake with its place; this module only says
 what is allowed. The JSON Schema for editors is made from it (`trainscape schema`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
 from json import dumps
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from graph.errors import nearest
-from hw.errors import HwError
-from hw.units import Quantity, format, parse
-from trainscape.names import one_of, strategy
+from graph.fixed_point import WIDEST, Rounding
+from trainscape.fields import Bytes, CollectiveName, Fraction, ModelName, NetworkName, Rate, Seconds, StrategyName, SystemName
+from trainscape.names import one_of
 from trainscape.result_keys import KEYS, without_index
 from trainscape.strategies import OPTION_KEYS, allowed, grain, parts
-
-
-def _quantity(kind: Quantity, unit: str) -> Callable[[Any], Any]:
-    """A validator: text with a unit to SI; a bare number is refused with an example in `unit`."""
-
-    def read(value: Any) -> Any:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            raise ValueError(f"{value} has no unit; write {value} {unit}")
-        try:
-            return parse(value, kind)
-        except HwError as e:
-            raise ValueError(str(e)) from None
-
-    return read
-
-
-def _fraction(value: Any) -> Any:
-    try:
-        return parse(value, Quantity.FRACTION)
-    except HwError:
-        raise ValueError(f"{value!r} is no fraction; write 10 % or 0.1") from None
-
-
-def _text(kind: Quantity) -> PlainSerializer:
-    return PlainSerializer(lambda x: format(x, kind), return_type=str)
-
-
-def _schema(kind: str, example: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "description": kind, "examples": [example]})
-
-
-Bytes = Annotated[
-    int, BeforeValidator(_quantity(Quantity.BYTES, "KiB")), _text(Quantity.BYTES), _schema("bytes, with a unit", "32 KiB")
-]
-Seconds = Annotated[
-    float, BeforeValidator(_quantity(Quantity.SECONDS, "s")), _text(Quantity.SECONDS), _schema("a time, with a unit", "60 s")
-]
-Rate = Annotated[
-    float,
-    BeforeValidator(_quantity(Quantity.BYTES_PER_SECOND, "MB/s")),
-    _text(Quantity.BYTES_PER_SECOND),
-    _schema("bytes per second, with a unit", "500 MB/s"),
-]
-Fraction = Annotated[
-    float,
-    BeforeValidator(_fraction),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["10 %", 0.1]}),
-]
-
-# Names of open sets (registries, catalogue) are looked up when a file is read, and are not in the JSON Schema: adding a
-# device or a model must not touch another file.
-ModelName = Annotated[str, AfterValidator(one_of("model", "trainscape model list"))]
-SystemName = Annotated[str, AfterValidator(one_of("system", "trainscape hw list"))]
-StrategyName = Annotated[str, AfterValidator(strategy)]
-NetworkName = Annotated[str, AfterValidator(one_of("network", "trainscape hw list"))]
-CollectiveName = Annotated[str, AfterValidator(one_of("collective", ""))]
 
 
 class Activation(StrEnum):
@@ -127,7 +62,11 @@ class DataName(StrEnum):
     MNIST = "mnist"
     CIFAR10 = "cifar10"
     SYNTHETIC = "synthetic"
+    RESIDENT = "resident"
 
+
+MADE_UP = frozenset({DataName.SYNTHETIC, DataName.RESIDENT})
+"""Samples that are of no data set."""
 
 IMAGES: Mapping[str, tuple[int, int, int]] = {
     "digits": (8, 8, 1),
@@ -228,7 +167,8 @@ class SystemPart(Part):
     """What it runs on."""
 
     name: SystemName = Field(
-        default="host", description="system of the catalogue, or host: this computer; see trainscape hw list"
+        default="host",
+        description="system of the catalogue, one of its devices by itself, or host: this computer; see trainscape hw list",
     )
     devices: int | None = Field(
         default=None, ge=1, le=1_000_000, description="devices used; by default all of a catalogue system, on host one a rank"
@@ -244,7 +184,8 @@ class ParallelPart(Part):
     """How the work is shared out. Which option means something for which strategy stands in `trainscape.strategies`."""
 
     strategy: StrategyName = Field(
-        default="data_parallel", description="parallel strategy: data, parameter_server, hybrid, model, layers or inference"
+        default="data_parallel",
+        description="parallel strategy: data, parameter_server, hybrid, model, layers, inference or features",
     )
     ranks: int = Field(default=1, ge=1, le=1_000_000, description="workers")
     collective: CollectiveName = Field(default="ring", description="algorithm that adds up the gradients")
@@ -271,6 +212,15 @@ class ParallelPart(Part):
     fc_update: FcUpdate | None = Field(
         default=None, strict=False, description="hybrid: fully connected layers are renewed once a step, or each round of it"
     )
+    classifiers: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="features: ranks of the fully connected layers, which the others feed"
+    )
+    features_on: str | None = Field(
+        default=None, min_length=1, description="features: where the ranks are: device, host or a kind of devices, e.g. nfu"
+    )
+    classifier_on: str | None = Field(
+        default=None, min_length=1, description="features: where the classifiers are: device, host or a kind of devices"
+    )
 
     @property
     def parts(self) -> int:
@@ -283,10 +233,29 @@ class ParallelPart(Part):
         return grain(self)
 
 
+class NumericsPart(Part):
+    """Inference in fixed point. Without this section a scenario computes in floats, but on an NFU in words of that NFU."""
+
+    word: int = Field(default=16, ge=2, le=WIDEST, description="bits of a number, its sign included")
+    fraction: int = Field(default=10, ge=0, lt=WIDEST, description="bits behind the point, fewer than those of the word")
+    rounding: Rounding = Field(
+        default=Rounding.NEAREST, strict=False, description="what becomes of the bits cut off: floor, zero or nearest"
+    )
+
+    @property
+    def options(self) -> dict[str, int | str]:
+        """As a strategy's build function takes them."""
+        return {"word": self.word, "fraction": self.fraction, "rounding": self.rounding.value}
+
+
 class DataPart(Part):
     """Where samples come from."""
 
-    name: DataName = Field(strict=False, description="data set")
+    name: DataName = Field(
+        strict=False,
+        description="data set; synthetic: made up; resident: of inference, in the devices' memory and in their numbers, where "
+        "results stay too",
+    )
     folder: str | None = Field(default=None, min_length=1, description="folder of the files, seen from the scenario file")
     storage: Rate | None = Field(default=None, gt=0, description="what a node's storage delivers; by default samples are at hand")
     sample: Bytes | None = Field(
@@ -306,7 +275,7 @@ class RunPart(Part):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum")
     weight_decay: float = Field(default=0.0, ge=0, lt=1, description="weight decay, per step and unit of learning rate")
     data: Annotated[DataPart, BeforeValidator(_data)] | None = Field(
-        default=None, description="samples; by default digits for 8x8x1 images, else synthetic"
+        default=None, description="samples; by default digits for 8x8x1 images, else synthetic; resident for a single layer"
     )
     samples: int | None = Field(
         default=None, ge=1, le=10**15, description="samples of an epoch; by default those of the data set, or of imagenet"
@@ -345,6 +314,9 @@ class Scenario(Part):
     model: ModelPart
     system: SystemPart = SystemPart()
     parallel: ParallelPart = ParallelPart()
+    numerics: NumericsPart | None = Field(
+        default=None, description="inference in fixed point; by default in floats, on an NFU in its words"
+    )
     run: RunPart = RunPart()
     expect: dict[Annotated[str, AfterValidator(_result_key)], Expectation] = Field(
         default_factory=dict, description="dotted key of a result -> what it is held to"
@@ -360,7 +332,16 @@ class Scenario(Part):
         """Where samples come from, the default filled in."""
         if self.run.data is not None:
             return self.run.data
+        from graph.zoo import MODELS
+
+        if not MODELS[self.model.name].trains:  # what the layer before it has left there
+            return DataPart(name=DataName.RESIDENT)
         return DataPart(name=DataName.DIGITS if self.model.input == IMAGES["digits"] else DataName.SYNTHETIC)
+
+    @property
+    def is_resident(self) -> bool:
+        """Samples lie in the memory of the devices that infer, and results stay there."""
+        return self.parallel.strategy == "inference" and self.data.name is DataName.RESIDENT
 
     @property
     def samples(self) -> int | None:
@@ -370,7 +351,7 @@ class Scenario(Part):
         if self.data.name is DataName.DIGITS:
             return DIGITS - self.run.held_out
         name = next((n for n, image in IMAGES.items() if image == self.model.input), "")
-        return SAMPLES.get(name if self.data.name is DataName.SYNTHETIC else self.data.name.value)
+        return SAMPLES.get(name if self.data.name in MADE_UP else self.data.name.value)
 
     def settings(self) -> dict[str, Any]:
         """Every setting that means something, as plain data that reads back as this scenario; quantities are text with units."""

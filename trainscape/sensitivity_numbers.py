@@ -10,7 +10,7 @@ from graph.record import record
 from hw.device import Device
 from hw.errors import HwError
 from hw.link import Link
-from hw.system import System
+from hw.system import Group, System
 from trainscape.scenario import Scenario
 from trainscape.strategies import OPTION_KEYS, allowed
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trainscape.build import Built
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 PART = 0.1
 """By how much of itself a number is changed."""
 TRIES = 400
@@ -26,6 +27,9 @@ FRACTIONS = frozenset(("dropout", "momentum", "weight_decay", "idle_fraction", "
 """Numbers that may be 0, of which 1 is the whole."""
 CALL_TIMES = ("launch_seconds", "issue_seconds", "convolution.call_seconds")
 """Times of a device that a call costs whatever it computes."""
+RATE = "memory_bytes_per_second"
+NOT_OF_AN_NFU = frozenset(("cores", "efficiency", "convolution"))
+"""What a device has whose kernels are priced by a roofline."""
 
 
 @record
@@ -111,12 +115,12 @@ def _item_setter(s: Scenario, path: tuple[str, ...], old: tuple[int, ...], k: in
 def with_value(s: Scenario, path: tuple[str, ...], value: Any) -> Scenario:
     """The scenario with a setting as the records hold it (SI units); raises `HwError` when that is out of range."""
 
-    def put(section: BaseModel, rest: tuple[str, ...]) -> BaseModel:
+    def put(section: M, rest: tuple[str, ...]) -> M:
         inner = value if len(rest) == 1 else put(getattr(section, rest[0]), rest[1:])
         return section.model_copy(update={rest[0]: inner})
 
     try:
-        return Scenario.model_validate(put(s, path).model_dump(mode="json", exclude_none=True) | {"expect": {}})
+        return Scenario.model_validate(put(s, path).settings() | {"expect": {}})
     except ValidationError as e:
         raise HwError(f"{'.'.join(path)}: {e.errors()[0]['msg']}") from None
 
@@ -126,11 +130,13 @@ def system_numbers(built: "Built") -> Iterator[Number]:
     if built.is_host:
         return
     system = built.system
-    of_device = {name: (value, put) for name, value, put in _of_device(system.device)}
-    calls = [of_device[name][0] for name in CALL_TIMES]
-    for name, (value, put) in of_device.items():
-        scale = _scale(name.rpartition(".")[2], calls if name in CALL_TIMES else ())
-        yield Number(key=f"system:{system.device.name}.{name}", value=value, system=_device_setter(system, put), scale=scale)
+    for g in system.groups:
+        of_device = {name: (value, put) for name, value, put in _of_device(g.device)}
+        calls = [of_device[name][0] for name in CALL_TIMES if name in of_device]
+        for name, (value, put) in of_device.items():
+            scale = _scale(name.rpartition(".")[2], calls if name in CALL_TIMES else ())
+            setter = _device_setter(system, g.kind, put)
+            yield Number(key=f"system:{g.device.name}.{name}", value=value, system=setter, scale=scale)
     links = {w.link.name: w.link for w in system.wires}
     if system.network is not None and system.nodes > 1:
         links[system.network.link.name] = system.network.link
@@ -147,7 +153,11 @@ Put = Callable[[Device, float], Device]
 def _of_device(d: Device) -> Iterator[tuple[str, float, Put]]:
     for f in fields(d):
         value = getattr(d, f.name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if d.nfu is not None and f.name in NOT_OF_AN_NFU:
+            continue
+        if f.name == RATE:
+            yield RATE, value, _rate_put
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             yield f.name, value, _field_put(f.name)
         elif isinstance(value, Mapping):
             for key, x in value.items():
@@ -155,8 +165,14 @@ def _of_device(d: Device) -> Iterator[tuple[str, float, Put]]:
         elif hasattr(value, "__dataclass_fields__"):
             for inner in fields(value):
                 x = getattr(value, inner.name)
-                if isinstance(x, int | float) and not isinstance(x, bool):
+                is_rate = f.name == "nfu" and inner.name == "dram_bytes_per_second"  # the device's
+                if isinstance(x, int | float) and not isinstance(x, bool) and not is_rate:
                     yield f"{f.name}.{inner.name}", x, _inner_put(f.name, inner.name)
+
+
+def _rate_put(d: Device, x: float) -> Device:
+    """Of an NFU its own view of its memory, too."""
+    return replace(d, memory_bytes_per_second=x, nfu=d.nfu and replace(d.nfu, dram_bytes_per_second=x))
 
 
 def _with(item: T, name: str, value: Any) -> T:
@@ -177,8 +193,14 @@ def _inner_put(name: str, inner: str) -> Put:
     return lambda d, x: _with(d, name, _with(getattr(d, name), inner, x))
 
 
-def _device_setter(system: System, put: Put) -> Callable[[float], System]:
-    return lambda x: replace(system, device=put(system.device, x))
+def _device_setter(system: System, kind: str, put: Put) -> Callable[[float], System]:
+    if kind == system.prefix:
+        return lambda x: replace(system, device=put(system.device, x))
+
+    def others(x: float) -> tuple[Group, ...]:
+        return tuple(replace(g, device=put(g.device, x)) if g.kind == kind else g for g in system.others)
+
+    return lambda x: replace(system, others=others(x))
 
 
 def _link_setter(system: System, link: Link, name: str) -> Callable[[float], System]:

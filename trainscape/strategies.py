@@ -19,11 +19,15 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "model": ("micro_batches",),
     "layers": ("micro_batches",),
     "inference": (),
+    "features": ("classifiers", "features_on", "classifier_on"),
 }
 """Strategy -> the keys of a scenario's parallel section that mean something for it, besides strategy and ranks."""
 
 SPREAD = frozenset({"parameter_server"})
 """Strategies that are told over how many nodes their ranks are spread (option ``nodes``)."""
+
+WHERE: Mapping[str, tuple[tuple[str, str], ...]] = {"features": (("features_on", "ranks"), ("classifier_on", "classifiers"))}
+"""Strategy that says where its ranks stand -> the keys of each place and of how many stand there; those of others are devices."""
 
 OPTION_KEYS: tuple[str, ...] = tuple(dict.fromkeys(key for keys in OPTIONS.values() for key in keys))
 """Every such key."""
@@ -47,6 +51,13 @@ def options(p: "ParallelPart") -> dict[str, int | str]:
         if value is not None:
             found["bucket_bytes" if key == "bucket" else key] = value if isinstance(value, int) else str(value)
     return found
+
+
+def standing(p: "ParallelPart") -> list[tuple[str, str, int]]:
+    """(key, place, ranks): what stands where, and the key that says where. A place is as `hw.place` takes it."""
+    if p.strategy not in WHERE:
+        return [("ranks", "device", p.ranks)]
+    return [(key, getattr(p, key) or "device", getattr(p, count) or 1) for key, count in WHERE[p.strategy]]
 
 
 def parts(p: "ParallelPart") -> int:

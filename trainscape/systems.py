@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from trainscape.scenario import Scenario, SystemPart
+from trainscape.strategies import standing
 
 if TYPE_CHECKING:
     from hw.system import System
@@ -20,14 +21,28 @@ def catalogue_system(part: SystemPart) -> "System":
     return system(part.name, nodes=part.nodes, network=part.network)
 
 
-def devices(s: Scenario) -> int:
-    """Devices that the scenario's system offers; on the host without a number, one a rank."""
+def offered(s: Scenario, place: str) -> int | None:
+    """Ranks that find room at a place of the scenario's system; None: there is no such place.
+
+    On this computer without a number each rank has a core; on a host stand as many as there are samples.
+    """
+    from hw.system import DEVICE, HOST_PART
+
     if s.system.name == HOST:
-        return s.system.devices or s.parallel.ranks
-    if s.system.devices:
-        return s.system.devices
+        all_ranks = sum(n for _, _, n in standing(s.parallel))
+        return (s.system.devices or all_ranks) if place in (DEVICE, HOST_PART) else None
     found = catalogue_system(s.system)
-    return found.count * found.nodes
+    if place == HOST_PART:
+        return s.model.batch
+    if place in (DEVICE, found.prefix):
+        return s.system.devices or found.count * found.nodes
+    return len(found.places_of(place)) if place in found.kinds else None
+
+
+def devices(s: Scenario) -> int:
+    """Devices that the scenario's system offers to its ranks; on the host without a number, one a rank."""
+    (_, mine, _), *others = standing(s.parallel)
+    return (offered(s, mine) or 0) - sum(n for _, place, n in others if place == mine)
 
 
 def nodes_used(s: Scenario) -> int:

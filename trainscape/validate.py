@@ -1,4 +1,4 @@
-"""`validate`: predict, then train for real, then hold the one against the other.
+"""`validate`: predict, then run for real, then hold the one against the other. What NFUs do is `trainscape.emulate`'s.
 
 The prediction is complete before the first worker starts. Measured is the median over blocks of steps without per-action
 timers, of each block's median step: a step during which the system gave the core to somebody else is not the typical one (the
@@ -15,15 +15,19 @@ from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Any
 
+from graph.parallel.strategies import STRATEGIES
 from graph.record import record
 from graph.step_stats import StepStats, is_transfer, kind_of, step_stats
 from graph.timeline import Timeline
 from hw.profile import Profile
+from runtime import checkpoint
 from runtime.job import Block
 from runtime.result import RunResult
 from trainscape.build import Built
+from trainscape.errors import MissingCapability
 from trainscape.job import job_of, run_in_time
 from trainscape.predict import Prediction, predict
+from trainscape.strategies import short
 
 BLOCKS = 7
 BLOCK_SECONDS = 0.3  # least length of a block: long against a scheduler's time slice
@@ -149,7 +153,7 @@ class Validation:
                 "bytes_sent_run": r.bytes_sent_total,
                 "memory_peak_bytes": list(r.memory_peak_bytes),
                 "accuracy": r.accuracy,
-                "loss": r.loss,
+                "loss": r.loss if r.losses else None,
                 "kinds_s": dict(self.measured.kinds),
                 "probe_moved": self.probe_moved,
                 "link_moved": self.link_moved,
@@ -202,6 +206,7 @@ def validate(
     built: Built,
     *,
     data: Path | None = None,
+    saved: Path | None = None,
     instruments: Sequence[object] = (),
 ) -> Validation:
     """Predict a scenario of this host, run it, compare.
@@ -210,6 +215,7 @@ def validate(
     ----------
     built : the scenario, on system ``host``.
     data : folder of the data set's files, where it has one.
+    saved : checkpoint whose parameters a strategy that trains nothing takes, or a folder of them.
     instruments : who watches the run (`graph.instrument`).
 
     Raises
@@ -221,9 +227,21 @@ def validate(
     prediction = predict(built)
     assert built.profile is not None  # predict has asked for it
     blocks = blocks_of(built.scenario.run.steps, prediction.stats.step_s)
-    job = job_of(built, blocks, data=data, probe=True)
+    job = job_of(built, blocks, data=data, probe=True, values=str(saved or ""))
     result = run_in_time(job, built.scenario.run.timeout, instruments)
     return compare(prediction, result, built.profile)
+
+
+def check(built: Built, saved: Path | None) -> None:
+    """Raise `MissingCapability` or `CheckpointError` for what cannot be validated on this computer as it was asked for."""
+    if saved is None:
+        return
+    if STRATEGIES[built.scenario.parallel.strategy].trains:
+        raise MissingCapability(
+            f"strategy {short(built.scenario.parallel.strategy)!r} trains, from its own beginning; --checkpoint is for "
+            f"strategies that train nothing (--set parallel.strategy=inference)"
+        )
+    checkpoint.load(saved)
 
 
 def compare(prediction: Prediction, result: RunResult, profile: Profile) -> Validation:

@@ -19,12 +19,14 @@ from runtime.errors import MissingCapability as RuntimeLacks
 from sim.errors import OutOfMemory
 from trainscape.cli import _COMMANDS, main
 from trainscape.cli import cli as group
+from trainscape.commands.nfu import COMMANDS as NFU
 from trainscape.errors import MissingCapability, Mistake, OutsideTolerance, RunFolderError, ScenarioError, TimedOut
 from trainscape.exit_codes import ExitCode, classify, error_document
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = "name: x\nmodel: {name: lenet, batch: 64}\nparallel: {ranks: 2}\nrun: {steps: 5}\n"
-LEAVES = [*(c for c in _COMMANDS if c not in ("model", "hw")), "model list", "model show", "hw list", "hw show"]
+GROUPS = {"model": ("list", "show"), "hw": ("list", "show"), "nfu": tuple(NFU)}
+LEAVES = [*(c for c in _COMMANDS if c not in GROUPS), *(f"{group} {name}" for group, names in GROUPS.items() for name in names)]
 
 
 @pytest.fixture
@@ -63,7 +65,9 @@ class TestHelp:
         assert cli("--version").out.startswith("trainscape ")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "scenarios/digits-lenet-2workers.yaml"], ["doctor"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["check", "scenarios/digits-lenet-2workers.yaml"], ["doctor"], ["nfu", "run", "lenet"]]
+)
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from trainscape.cli import main; code = main(sys.argv[1:]);"
@@ -147,7 +151,7 @@ class TestUsage:
         as_json = cli(*arguments, "--json")
         assert (as_json.code, as_json.document["error"]["code"], as_json.document["error"]["kind"]) == (2, 2, "usage")
 
-    @pytest.mark.parametrize("group", ["", "hw"])
+    @pytest.mark.parametrize("group", ["", "hw", "nfu"])
     def test_without_a_command_there_is_help(self, group: str, cli: Any) -> None:
         found = cli(*group.split())
         assert (found.code, found.out) == (ExitCode.USAGE, "")

@@ -31,3 +31,16 @@ def test_show_says_where_nothing_is_known_of_convolutions(cli) -> None:
         assert said in " ".join(cli("hw", "show", name).out.split())
     for name in ("v100-sxm2-16gb", "dgx1-v100", "epyc-7742", "nvlink3"):
         assert cli("hw", "show", name, "--json").document["notes"] == []
+
+
+def test_show_has_figures_of_an_nfu_beside_the_published_ones(cli) -> None:
+    """Operations, area and power follow from its numbers; of a design of ours nothing has been published."""
+    notes = cli("hw", "show", "diannao", "--json").document["notes"]
+    assert notes == [
+        "operations of the template at full rate: 486 Gop/s (published: 485.33 Gop/s)",
+        "area of the template: 3.02 mm2 (published: 3.02 mm2)",
+        "power of the template at full rate: 485 mW (published: 485 mW)",
+    ]
+    assert "published" not in " ".join(cli("hw", "show", "nfu-4x4", "--json").document["notes"])
+    assert cli("hw", "show", "dadiannao-64", "--json").document["notes"][1].startswith("area of the template:")
+    assert "16 x 16 multipliers, 16 by 16 bits, 980 MHz, 250 GB/s" in " ".join(cli("hw", "list").out.split())

@@ -19,6 +19,9 @@ _UNITS = {
     "US dollars per hour": "usd_per_h",
     "count": "count",
     "fraction": "fraction",
+    "operations per second": "op_per_s",
+    "metres": "m",
+    "square metres": "m2",
 }
 
 
@@ -80,14 +83,22 @@ def _in_short(entry: Any) -> str:
 
     if isinstance(entry, Link):
         return format(entry.capacity, Quantity.BYTES_PER_SECOND, digits=3)
+    if isinstance(entry, Device) and entry.nfu is not None:
+        n, rate = entry.nfu, format(entry.memory_bytes_per_second, Quantity.BYTES_PER_SECOND, digits=3)
+        clock = format(n.clock_hz, Quantity.HERTZ, digits=3)
+        return f"{n.tn} x {n.ti} multipliers, {n.neuron.bits} by {n.synapse.bits} bits, {clock}, {rate}"
     if isinstance(entry, Device):
         peak = format(entry.flop_per_second("f32"), Quantity.FLOP_PER_SECOND, digits=3)
         rate = format(entry.memory_bytes_per_second, Quantity.BYTES_PER_SECOND, digits=3)
         # a processor's memory is that of the system it is in
-        has = f"{entry.cores} cores" if entry.platform is Platform.CPU else f"{entry.memory_nbytes / 2**30:.3g} GiB"
+        has = (
+            f"{entry.cores} core{'s' if entry.cores > 1 else ''}"
+            if entry.platform is Platform.CPU
+            else f"{entry.memory_nbytes / 2**30:.3g} GiB"
+        )
         return f"{peak} f32, {has}, {rate}"
     network = f", {entry.network.count * len(entry.network.at)} x {entry.network.link.name}" if entry.network else ""
-    return f"{entry.count} x {entry.device.name}{network}"
+    return f"{', '.join(f'{g.count} x {g.device.name}' for g in entry.groups)}{network}"
 
 
 def _notes(entry: Any) -> list[str]:
@@ -96,9 +107,30 @@ def _notes(entry: Any) -> list[str]:
     from hw.device import Device
     from hw.system import System
 
-    device = entry.device if isinstance(entry, System) else entry
-    told = remark(device) if isinstance(device, Device) else ""
-    return [told] if told else []
+    devices = [g.device for g in entry.groups] if isinstance(entry, System) else [entry]
+    return [told for d in devices if isinstance(d, Device) for told in (remark(d), *_of_nfu(d)) if told]
+
+
+def _of_nfu(device: Any) -> list[str]:
+    """What follows from an NFU's numbers, beside what has been published of it."""
+    from hw.catalogue import published
+    from hw.nfu.figures import figures
+    from hw.units import Quantity, format
+
+    if device.nfu is None:
+        return []
+    said = published(device.name)
+    found = figures(device.nfu)
+
+    def line(key: str, what: str, kind: Quantity) -> str:
+        beside = f" (published: {said[key].text})" if key in said else ""
+        return f"{key} of the template{what}: {format(found[key], kind, digits=3)}{beside}"
+
+    return [
+        line("operations", " at full rate", Quantity.OPERATIONS_PER_SECOND),
+        line("area", "", Quantity.SQUARE_METRES),
+        line("power", " at full rate", Quantity.WATTS),
+    ]
 
 
 def _parts(entry: Any) -> list[dict[str, str]]:
@@ -113,7 +145,7 @@ def _parts(entry: Any) -> list[dict[str, str]]:
         rate = format(link.capacity * count, Quantity.BYTES_PER_SECOND, digits=3)
         return {"part": part, "is": what.get(part, ""), "joined_to": to, "by": f"{count} x {link.name}", "each_direction": rate}
 
-    what = dict.fromkeys(entry.local, entry.device.name)
+    what = {name: g.device.name for g in entry.groups for name in g.names}
     found = []
     for part in dict.fromkeys(p for w in entry.wires for p in (w.a, w.b)):
         found += [row(part, w.b, w.link, w.count) for w in entry.wires if w.a == part]

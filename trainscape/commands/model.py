@@ -14,12 +14,14 @@ def command() -> None:
 @command.command("list")
 @common(scenario=False)
 def list_(options: Options) -> int:
-    """List the models."""
+    """List the models: nets, then single layers, which are for inference alone."""
     from trainscape.models import list_models, model_rows
     from trainscape.report.tables import plain_table
 
     models = list_models()
-    options.output.show(plain_table(("model", "image", "classes", "parameters", "macs", "what it is"), model_rows(models)))
+    for title, made, trains in (("nets", "classes", True), ("single layers, for inference", "maps", False)):
+        rows = model_rows([m for m in models if m["trains"] is trains])
+        options.output.show(plain_table(("model", "image", made, "parameters", "macs", "what it is"), rows, title=title))
     options.output.emit(result(options.command, models=models))
     return 0
 

@@ -41,11 +41,11 @@ def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, An
     from trainscape.build import Built
     from trainscape.report.comparison import differs
     from trainscape.report.run_folder import RunFolder
-    from trainscape.results import enforce, require_host, with_expectations
+    from trainscape.results import enforce, require_trains, with_expectations
     from trainscape.train import find_checkpoint, train, training_job
 
     built = Built(loaded.scenario)
-    require_host(built)
+    require_trains(built)
     path = options.folder(loaded)
     start = find_checkpoint(resume, path)
     if resume is not None and start is None:

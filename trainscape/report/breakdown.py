@@ -1,6 +1,6 @@
 """The picture of a step: one bar a run, predicted above measured, cut into what the time goes into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Bar:
     Parameters
     ----------
     group : what was run, e.g. ``"2 workers"``; bars of one group stand together under its name.
-    label : ``"predicted"`` or ``"measured"``.
+    label : ``"predicted"``, ``"measured"`` or ``"emulated"``.
     parts : kind -> seconds; they add up to the bar.
     step_s : the step's time that is written beside the bar; None: the sum of the parts.
     low_s, high_s : the step's interval or repeat band, drawn as a whisker; None: none.
@@ -71,7 +71,7 @@ def draw_breakdown(path: Path, bars: Sequence[Bar], *, title: str) -> None:
     kinds = [k for k in (*ORDER, *_others(bars), WAITING) if any(b.parts.get(k, 0.0) > 0 for b in bars)]
     for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, panel, kinds)
-    handles, labels = _legend(kinds, with_whisker=any(b.low_s is not None for b in bars))
+    handles, labels = _legend(kinds, {b.label for b in bars if b.low_s is not None})
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=150, format="png", metadata={"Software": None})
 
@@ -93,15 +93,17 @@ def _panels(bars: Sequence[Bar]) -> list[list[Bar]]:
     return panels
 
 
-def _legend(kinds: Sequence[str], *, with_whisker: bool) -> tuple[list[Any], list[str]]:
+def _legend(kinds: Sequence[str], whiskers: Collection[str]) -> tuple[list[Any], list[str]]:
+    """Of kinds, and of whiskers on bars with these labels."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Any] = [Patch(facecolor=_COLOURS.get(k, _OTHER)) for k in kinds]
     labels = [_LABELS.get(k, k) for k in kinds]
-    if with_whisker:
+    if whiskers:
         handles.append(Line2D([], [], color="black", lw=1.1, marker="|", ms=5))
-        labels.append("80 % interval (predicted), p10 to p90 (measured)")
+        meant = {"predicted": "80 % interval (predicted)", "measured": "p10 to p90 (measured)"}
+        labels.append(", ".join(words for label, words in meant.items() if label in whiskers))
     return handles, labels
 
 

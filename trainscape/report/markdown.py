@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainscape.report.emulation import sentences, value_cells
 from trainscape.report.run import Run
-from trainscape.report.tables import comparison_cells, markdown_table, percent, prediction_rows, seconds, share
+from trainscape.report.tables import comparison_cells, markdown_table, percent, prediction_rows, seconds, share, side_of
 
 _VERDICTS = {
     "ok": "The prediction of the step is within its tolerance.",
@@ -35,7 +36,8 @@ def report_markdown(
         parts += _section(run)
     parts += appendix
     if "trace.json.gz" in files:
-        above = ": predicted and measured tracks lie one above the other" if any(r.document.get("measured") for r in runs) else ""
+        sides = [side_of(r.document) for r in runs if r.document.get(side_of(r.document))]
+        above = f": predicted and {sides[0]} tracks lie one above the other" if sides else ""
         parts.append(f"`trace.json.gz` opens in <https://ui.perfetto.dev>{above}.")
     parts.append("All numbers, with SI units in their names, are in `result.json`.")
     return "\n\n".join(parts) + "\n"
@@ -44,14 +46,17 @@ def report_markdown(
 def _section(run: Run) -> list[str]:
     d = run.document
     parts = [f"## {run.title}"]
-    verdict = d.get("verdict")
-    if verdict:
+    verdict, side = d.get("verdict"), side_of(d)
+    if verdict and side == "emulated":
+        parts += [f"{x[0].upper()}{x[1:]}." for x in sentences(d)]
+        parts.append(markdown_table(*value_cells(d)).rstrip())
+    elif verdict:
         tolerance = d.get("tolerance")
         within = f" (tolerance {100 * tolerance:g} %)" if tolerance else ""
         parts.append(_VERDICTS.get(verdict, verdict) + within)
     header, rows = comparison_cells(d)
     if rows:
-        error = " Error: predicted / measured - 1." if d.get("measured") else ""
+        error = f" Error: predicted / {side} - 1." if d.get(side) else ""
         parts.append(markdown_table(header, rows).rstrip())
         parts.append(f"Seconds of a kind are its work on one rank, waiting not counted.{error}")
     if d.get("predicted"):
@@ -62,14 +67,15 @@ def _section(run: Run) -> list[str]:
 
 
 def _actions(document: Mapping[str, Any]) -> list[str]:
+    side = side_of(document)
     rows = [
-        (a["action"], str(a["count"]), seconds(a["predicted_s"]), seconds(a["measured_s"]), percent(a["error"]))
+        (a["action"], str(a["count"]), seconds(a["predicted_s"]), seconds(a[f"{side}_s"]), percent(a["error"]))
         for a in document.get("actions") or ()
     ]
     if not rows:
         return []
     what = "Each action of a step: median seconds over steps, ranks and micro-batches; a collective with its waiting."
-    return [what, markdown_table(("action", "count", "predicted", "measured", "error"), rows).rstrip()]
+    return [what, markdown_table(("action", "count", "predicted", side, "error"), rows).rstrip()]
 
 
 def _expectations(document: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from graph.record import record
 from graph.timeline import Timeline
 from trainscape.report.breakdown import Bar
+from trainscape.report.tables import SIDES
 
 
 @record
@@ -16,8 +17,8 @@ class Run:
     Parameters
     ----------
     title : e.g. ``"2 workers on this computer"``.
-    document : its part of the result: ``predicted``, and after a validation ``measured`` and ``error``.
-    timelines : ``"predicted"``, ``"measured"`` -> what happened when.
+    document : its part of the result: ``predicted``, and after a validation ``measured`` (or ``emulated``) and ``error``.
+    timelines : ``"predicted"``, ``"measured"`` or ``"emulated"`` -> what happened when.
     """
 
     title: str
@@ -25,9 +26,9 @@ class Run:
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 
     def bars(self) -> list[Bar]:
-        """A bar for what was predicted, and one for what was measured."""
+        """A bar for what was predicted, and one for what was measured or emulated."""
         found = []
-        for side in ("predicted", "measured"):
+        for side in ("predicted", *SIDES):
             numbers = self.document.get(side) or {}
             parts = numbers.get("exposed_s")
             if parts:

@@ -27,12 +27,16 @@ class RunFolder:
     Parameters
     ----------
     path : the folder, which exists.
-    lock : open file that holds the folder's lock; closed when the object goes, and by the system when the process does.
+    lock : open file that holds the folder's lock; closed by `close`, or when the object goes; else by the system.
     """
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
-        weakref.finalize(self, os.close, lock)
+        self._unlock = weakref.finalize(self, os.close, lock)
+
+    def close(self) -> None:
+        """Give the lock back; another run may have the folder."""
+        self._unlock()
 
     @classmethod
     def create(cls, path: Path, *, command: str, settings: Mapping[str, Any] | None = None) -> "RunFolder":

@@ -1,4 +1,7 @@
-"""Tables: predicted | measured | error with the repeat band, for the terminal and as Markdown, from the same rows."""
+"""Tables: predicted | measured | error with the repeat band, for the terminal and as Markdown, from the same rows.
+
+What was emulated stands where else what was measured stands, under its own name.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LABELS = {"step": "step", "forward": "forward", "backward": "backward", "update": "update", "allreduce": "all-reduce"}
-HEADER = ("", "predicted", "measured", "single steps (p10 to p90)", "error")
+SIDES = ("measured", "emulated")
+"""What a prediction is held against: keys of a result document."""
 
 _OF_AN_EPOCH = (("kwh_per_epoch", "kWh"), ("usd_per_epoch", "USD"))
 COST_MODELS = {
@@ -26,7 +30,7 @@ class Row:
     Parameters
     ----------
     what : the step, or a kind of action.
-    predicted_s, measured_s : seconds; None: not known.
+    predicted_s, measured_s : seconds, measured or emulated; None: not known.
     low_s, high_s : 10th and 90th percentile of single steps; None: not known.
     error : predicted / measured - 1, signed; None: not known.
     """
@@ -66,7 +70,7 @@ def _three(value: float) -> str:
 
 def percent(value: float | None) -> str:
     """A signed fraction in percent; empty for none."""
-    return "" if value is None else f"{100 * value:+.1f} %"
+    return "" if value is None else f"{100 * value:+z.1f} %"
 
 
 def share(value: float | None) -> str:
@@ -87,9 +91,14 @@ def decimal(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
+def side_of(document: Mapping[str, Any]) -> str:
+    """What the prediction of a document is held against: one of `SIDES`; ``"measured"`` also where there is nothing."""
+    return next((side for side in SIDES if document.get(side)), SIDES[0])
+
+
 def comparison(document: Mapping[str, Any]) -> tuple[Row, ...]:
-    """The rows of a document that has ``predicted`` and, after a validation, ``measured`` and ``error``."""
-    predicted, measured, error = (document.get(k) or {} for k in ("predicted", "measured", "error"))
+    """The rows of a document that has ``predicted`` and, after a validation, ``error`` and one of `SIDES`."""
+    predicted, measured, error = (document.get(k) or {} for k in ("predicted", side_of(document), "error"))
     rows = []
     for key, label in _LABELS.items():
         if key == "step":
@@ -106,9 +115,10 @@ def comparison(document: Mapping[str, Any]) -> tuple[Row, ...]:
 
 def comparison_cells(document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the comparison, less the columns that are empty."""
+    header = ("", "predicted", side_of(document), "single steps (p10 to p90)", "error")
     rows = [r.cells() for r in comparison(document)]
-    used = [i for i in range(len(HEADER)) if i == 0 or any(r[i] for r in rows)]
-    return [HEADER[i] for i in used], [[r[i] for i in used] for r in rows]
+    used = [i for i in range(len(header)) if i == 0 or any(r[i] for r in rows)]
+    return [header[i] for i in used], [[r[i] for i in used] for r in rows]
 
 
 def comparison_table(document: Mapping[str, Any], title: str) -> "Table":
