@@ -1,7 +1,8 @@
 """A graph in fixed point with values of an NFU: its layers bit by bit, a whole batch each, everything else by the references.
 
-What stands on the NFU is what `hw.lower` puts there for a plan, so these are the values that the plan has. Only values are made
-here, as fast as can be: where the words lie, and when, is the plan's.
+What stands on the NFU is what `hw.lower` puts there for a plan, so these are the values that the plan has; where additions
+saturate or rounding is stochastic, those that it has with the best schedule of the same batch. Nothing is timed here, and no
+arena says where words lie.
 """
 
 from collections.abc import Mapping
@@ -43,10 +44,10 @@ class Inference:
         lowered = lower(plan, plan.roles[0].name, Platform.NFU)
         self.graph = lowered.graph
         self.formats = fixed_formats(self.graph)
-        mine = [c for c in lowered.calls if c.kernel.startswith(PREFIX)]
-        self.calls: Mapping[str, Call] = {self.graph.producer[c.writes[0]].name: c for c in mine}
+        on_nfu, others = ([c for c in lowered.calls if c.kernel.startswith(PREFIX) is mine] for mine in (True, False))
+        self.calls: Mapping[str, Call] = {self.graph.producer[c.writes[0]].name: c for c in on_nfu}
         """Layers of the NFU by the node that makes their result."""
-        self._references = {n for c in lowered.calls if c not in mine for n in c.nodes}
+        self._references = {n for c in others for n in c.nodes}
 
     def layers(self) -> dict[str, Call]:
         """Name of the value that a layer of the NFU has in the graph in floats -> its call, in order."""

@@ -1,4 +1,4 @@
-"""``trainscape nfu run | asm | disasm | explore``"""
+"""``trainscape nfu run | asm | disasm | accuracy | explore``"""
 
 import click
 
