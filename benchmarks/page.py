@@ -2,7 +2,8 @@
 
     python benchmarks/page.py
 
-Needs PyTorch (`pip install torch`, the CPU file where there is one); takes about a minute.
+Needs PyTorch (`pip install torch`, the CPU file where there is one); takes about a minute. The section on the NFU stays as it
+is: `nfu.py` makes it.
 """
 
 import os
@@ -14,7 +15,9 @@ from pathlib import Path
 from statistics import geometric_mean
 
 import kernels
+import nfu
 import step
+from sections import section_of
 
 from graph.op import Size
 from graph.tensor_type import f32
@@ -131,12 +134,9 @@ def main() -> None:
         found = list(kernels.rows(kernel, KERNEL_ROUNDS))
         if any(len(r.seconds) > 1 for r in found):
             single.append(kernel_line(found))
-    PAGE.write_text(
-        "\n".join(
-            [head() + "\n".join(steps), KERNELS.format(blas=blas, side=SIDE, speeds=large_product()) + "\n".join(single), ""]
-        ),
-        encoding="utf-8",
-    )
+    found = [head() + "\n".join(steps), KERNELS.format(blas=blas, side=SIDE, speeds=large_product()) + "\n".join(single), ""]
+    other = section_of(PAGE.read_text(encoding="utf-8"), nfu.TITLE) if PAGE.exists() else ""
+    PAGE.write_text("\n".join([*found, *([other] if other else [])]), encoding="utf-8")
     print(PAGE.relative_to(PAGE.parents[1]))
 
 

@@ -27,6 +27,7 @@ from hw.system import HOST_PART, System
 from hw.topology import Topology
 
 PAGE = 4096  # bytes: memory is handed out in pages
+GPU_PAGE = 2 << 20  # bytes: pages of a GPU (CUDA C++ programming guide, virtual memory management: 2 MiB granularity)
 INPUT = "input"  # kernel of the action that takes a batch
 
 
@@ -74,6 +75,9 @@ class PlacedModel:
     cost : device -> what prices a kernel call on it; `hw.cost.cost_model` is one.
     overheads : of the player.
     memory_beyond_arena : bytes of a rank beyond its arena: input slots, tables, letters.
+    page : bytes in which memory is handed out.
+    input_waits : a step takes its batch when the one before has ended, as this project's own player on a GPU does; else while
+        that computes.
     input_stage : how batches come.
     oversubscribed : more ranks than cores of this computer share cores; else they do not fit.
     stack : the framework whose time and memory are added; None: kernels and links alone.
@@ -92,6 +96,8 @@ class PlacedModel:
         cost: Callable[[Device], CostModel],
         overheads: Overheads | None = None,
         memory_beyond_arena: int = 0,
+        page: int = PAGE,
+        input_waits: bool = False,
         input_stage: InputStage | None = None,
         oversubscribed: bool = False,
         stack: Stack | None = None,
@@ -99,7 +105,8 @@ class PlacedModel:
         self.stack = stack
         self.system, self.plan, self.lowered = system, plan, dict(lowered)
         self.overheads, self.input_stage = overheads or Overheads(), input_stage or InputStage()
-        self.memory_beyond_arena = memory_beyond_arena
+        self.memory_beyond_arena, self.page = memory_beyond_arena, page
+        self._compute_streams = frozenset({"update", INPUT} if input_waits else {"update"})
         self.topology = Topology(system)
         self.places = placed(
             plan, self.topology, oversubscribed=oversubscribed, is_numbered=stack is not None and stack.is_numbered
@@ -158,9 +165,12 @@ class PlacedModel:
         return self.device_of(rank).engines is Engines.SHARED
 
     def place(self, rank: Rank) -> Hashable:
-        """Ranks of one place share its engines: only those that take turns on a core of this computer."""
+        """Ranks of one place share its engines: those that take turns on a core or on the GPU of this computer.
+
+        Of a host each has a share of its own.
+        """
         place = self.places[rank]
-        return place if self._crowd[place] > 1 and self._is_core(rank) else rank
+        return place if self._crowd[place] > 1 and not self._kinds[place].is_host else rank
 
     # --- seconds ---
 
@@ -187,7 +197,7 @@ class PlacedModel:
         """
         if self._is_core(rank):
             return "core"
-        return "compute" if stream == "update" else stream
+        return "compute" if stream in self._compute_streams else stream
 
     def send_seconds(self, rank: Rank, peer: Rank, nbytes: int) -> float:
         """Seconds of the sender's core; 0.0 where a DMA engine sends."""
@@ -241,7 +251,7 @@ class PlacedModel:
         """Bytes that the rank needs: the pages of its arena, and what stands beside it."""
         lowered = self.lowered[rank.role]
         nbytes = lowered.layout.nbytes if self.stack is None else self.stack.nbytes(lowered)
-        return -(-nbytes // PAGE) * PAGE + self.memory_beyond_arena
+        return -(-nbytes // self.page) * self.page + self.memory_beyond_arena
 
     def memory_capacity_bytes(self, rank: Rank) -> int:
         """Bytes of its device, or its share of what it stands on."""

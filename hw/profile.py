@@ -160,6 +160,11 @@ class Profile:
     repeat: float = 0.0
     rows: tuple[Row, ...] = ()
 
+    @property
+    def again(self) -> str:
+        """What to do where it does not serve."""
+        return AGAIN
+
     def check(self, source_hashes: Mapping[str, str], cpu: str | None = None) -> None:
         """Raise `StaleProfile` unless the profile was made on this processor and for these sources.
 
@@ -197,7 +202,7 @@ class Profile:
                 versions=dict(body["versions"]),
                 memory_bytes_per_s=_levels("memory_bytes_per_s", body["memory_bytes_per_s"], _rate),
                 kernels={name: _kernel_fit(fit) for name, fit in body["kernels"].items()},
-                link=_link(body["link"]),
+                link=read_link(body["link"]),
                 probes=_levels("probes", body["probes"], _probes),
                 rows=tuple(Row(**r) for r in body["rows"]),
             )
@@ -238,7 +243,8 @@ def _probes(found: Mapping[str, Any]) -> Probes:
     return Probes(arith_s=_rate(found["arith_s"]), copy_s=_rate(found["copy_s"]), meeting_s=meeting)
 
 
-def _link(found: Mapping[str, Any]) -> LinkFit:
+def read_link(found: Mapping[str, Any]) -> LinkFit:
+    """A link as a profile's file has it; raises `ValueError` for what cannot be."""
     numbers = {k: _rate(v) if k.endswith("_bytes_per_s") else _typed(k, v, float) for k, v in found.items() if k != "residuals"}
     return LinkFit(**numbers, residuals=tuple(found["residuals"]))
 
@@ -270,18 +276,22 @@ def default_path() -> Path:
 def save_profile(profile: Profile, path: Path | None = None) -> Path:
     """Write a profile; whoever reads meanwhile sees the old one or the new one, never a half. Returns where it lies."""
     path = path or default_path()
-    text = json.dumps(profile.to_json(), indent=1, allow_nan=False)
+    write_whole(path, json.dumps(profile.to_json(), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file; whoever reads it meanwhile sees the old text or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False, encoding="utf-8") as f:
         try:
-            f.write(text + "\n")
+            f.write(text)
             f.flush()
             os.fsync(f.fileno())
             Path(f.name).replace(path)
         except BaseException:
             Path(f.name).unlink(missing_ok=True)
             raise
-    return path
 
 
 def load_profile(path: Path | None = None) -> Profile:

@@ -27,6 +27,10 @@ class StepFailed(RunError):
     """The native step ended early: an abort, a time-out, or a letter out of step."""
 
 
+class DeviceFailed(RunError):
+    """A GPU gave up: what it was doing when it did is not known, and nothing in this process can use it any more."""
+
+
 class DistributedFailure(RunError):
     """A worker died or gave up (exit code 7).
 

@@ -19,8 +19,7 @@ from hw.kernels.record import Platform
 from hw.lower import lower
 from hw.lowered import Lowered
 from runtime.data.dataset import Dataset
-from runtime.executor import Executor
-from runtime.native import call, native
+from runtime.executors import AnyExecutor, executor_of
 
 RANK = Rank("worker", (0,))
 
@@ -34,13 +33,6 @@ def lower_forward(
     """
     plan = inference(graph, optimizer, ranks=1, steps=1, **(numerics or {}))
     return lower(plan, RANK.role, Platform(platform), algorithms=algorithms)
-
-
-@native
-def run_calls(functions: npt.NDArray[np.int64], arguments: npt.NDArray[np.int64]) -> None:
-    """Call kernels one after another."""
-    for k in range(functions.size):
-        call(functions[k], arguments[k])
 
 
 class Evaluator:
@@ -60,8 +52,8 @@ class Evaluator:
         return self._lowered.graph
 
     @cached_property
-    def _executor(self) -> Executor:
-        made = Executor(self._lowered, RANK)
+    def _executor(self) -> AnyExecutor:
+        made = executor_of(self._lowered, RANK)
         made.touch()
         return made
 
@@ -80,12 +72,12 @@ class Evaluator:
         executor, graph = self._executor, self._lowered.graph
         held = fixed_values(graph, values)
         executor.load({v.name: held[v.name] for kind in (Kind.PARAMETER, Kind.STATE) for v in graph.of_kind(kind)})
-        x, logits = executor.array("x"), graph.outputs["logits"]
-        size, parts = len(x), []
+        shape, logits = graph.type_of("x").shape, graph.outputs["logits"]
+        size, parts = shape[0], []
         pixels = data.images.reshape(len(data), -1)
         for first in range(0, len(data), size):
             which = np.arange(first, first + size) % len(data)
-            x.reshape(size, -1)[...] = pixels[which] * np.float32(data.scale)
-            run_calls(executor.table.function, executor.table.argument)
+            executor.load({"x": (pixels[which] * np.float32(data.scale)).reshape(shape)})
+            executor.compute()
             parts.append(executor.array(logits)[: len(data) - first].copy())
         return np.concatenate(parts)

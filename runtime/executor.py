@@ -11,22 +11,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graph.ops.exchange import WHOLE, half, rounds_of
 from graph.parallel.plan import Do, Rank, Ref
-from graph.parallel.shard import GATHERED_SAMPLE
 from graph.record import record
 from hw.kernels.record import Call
-from hw.lowered import MICRO_BATCH, STRIDE, Lowered
+from hw.lowered import STRIDE, Lowered
 from runtime.arena import Arena
 from runtime.data.stage import InputStage
-from runtime.errors import InvalidJob, StepFailed
-from runtime.native import SYSTEM
+from runtime.errors import StepFailed
+from runtime.measure import Memory
+from runtime.native import SYSTEM, call, native
+from runtime.part import first_samples, is_exchange, rows_moved
 from runtime.scheduler import LOOK, LOOK_SHARED, WORDS, Outcome, Word, play
 from runtime.table import Row, Table, Wire, WirePlace
 
 Array = npt.NDArray[Any]
 FOREVER = 1 << 62
-EXCHANGES = ("gather_rows", "scatter_rows")
 
 
 @record
@@ -72,6 +71,13 @@ class LocalBoard:
         )  # fmt: skip
 
 
+@native
+def run_calls(functions: npt.NDArray[np.int64], arguments: npt.NDArray[np.int64]) -> None:
+    """Call kernels one after another."""
+    for k in range(functions.size):
+        call(functions[k], arguments[k])
+
+
 class Executor(Arena):
     """Runs one rank of a lowered plan, in its arena.
 
@@ -100,7 +106,7 @@ class Executor(Arena):
         self.next_step = 0
         self.words = np.zeros(WORDS, np.int64)
         self._set_words(peer_timeout, LOOK_SHARED if shares_core else LOOK)
-        self._samples(batch)
+        self._first_samples = first_samples(self.table, batch)
         self.local = LocalBoard(1, self.table.losses)
         self._arguments = self.table.arguments()
 
@@ -141,6 +147,14 @@ class Executor(Arena):
         self.play(self.next_step, self.next_step + 1, board=self.local.board, origin=self.next_step)
         return math.fsum(map(float, self.local.losses[0]))
 
+    def compute(self) -> None:
+        """Call every kernel of a step once, in the plan's order, without batches or letters."""
+        run_calls(self.table.function, self.table.argument)
+
+    def meter(self) -> Memory:
+        """What tells from now on what the rank takes: the memory of its process."""
+        return Memory()
+
     def _fail(self, outcome: Outcome) -> None:
         step, at = int(self.words[Word.AT_STEP]), self.table.name(int(self.words[Word.AT_ACTION]))
         if outcome is Outcome.NO_INPUT and self.stage is not None:
@@ -163,8 +177,8 @@ class Executor(Arena):
 
         offset, base = self.lowered.offset, self.arena
         reads, writes = ([base + offset(do, v, self.rank) for v in names] for names in (c.reads, c.writes))
-        if c.kernel.split(".")[1] in EXCHANGES:
-            moved = self._rows_moved(do, c)
+        if is_exchange(c):
+            moved = rows_moved(self.plan, self.rank, do, c)
             if moved is None:
                 return None
             reads, writes = [reads[0] + moved[0]], [writes[0] + moved[1]]
@@ -174,21 +188,6 @@ class Executor(Arena):
             self._blocks.append(made)
             self._made[key] = Row(function=address(c.kernel), argument=int(made.ctypes.data))
         return self._made[key]
-
-    def _rows_moved(self, do: Do, c: Call) -> tuple[int, int] | None:
-        """(bytes before the first row that is read, before the first that is written) of this rank's half of an exchange."""
-        scheme, ranks = str(c.attrs["scheme"]), c.attrs["ranks"]
-        i, n = self.plan.index(self.rank, tuple(self.plan.role[self.rank.role].axes))
-        if n != ranks:
-            raise InvalidJob(f"{self.rank} is one of {n} ranks, {c.nodes[0]!r} is an exchange between {ranks}")
-        is_gather, given = c.kernel.split(".")[1] == "gather_rows", c.types[0]
-        rows = given.shape[0] // n if not is_gather and scheme == WHOLE else given.shape[0]
-        found = half(scheme, n, rows, i, do.id[MICRO_BATCH] % rounds_of(scheme, n))
-        if found is None:
-            return None
-        width = given.nbytes // given.shape[0]
-        mine, gathered = found.mine * width, found.gathered * width
-        return (mine, gathered) if is_gather else (gathered, mine)
 
     def _place(self, ref: Ref) -> int:
         buffer, slot, _, _ = self.plan.key(self.rank, ref)
@@ -217,20 +216,6 @@ class Executor(Arena):
                 s.slots,
                 s.stride,
             )
-
-    def _samples(self, batch: int) -> None:
-        """The number of the first sample within the step, of each micro-batch (a rank's own samples) and of each round of one
-        (those of all ranks together): the same in however many workers a step is cut.
-        """
-        i, n = self.plan.index(self.rank, self.plan.role[self.rank.role].sample_axes)
-        ids = [a.id for a in self.table.leaves if isinstance(a.ins, Do)]
-        count = 1 + max((id[MICRO_BATCH] for id in ids if len(id) > MICRO_BATCH), default=0)
-        rounds = count // (self.table.inputs or count)  # of a micro-batch
-        own = batch * rounds // (n * count)  # samples of a micro-batch of this rank
-        self._first_samples = {
-            "sample": [(i * count // rounds + k // rounds) * own for k in range(count)],
-            GATHERED_SAMPLE: [k * (batch // count) for k in range(count)],
-        }
 
 
 def data_layout(lowered: Lowered) -> tuple[dict[str, int], int]:

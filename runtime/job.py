@@ -91,6 +91,7 @@ class Job:
     probe : run the arithmetic and copy probes before the first block and after each.
     pin : worker r keeps to the r-th core that this process may use, where there are enough.
     peer_timeout : seconds a worker waits for a letter or a batch before it gives up.
+    is_careful : on a GPU, wait after every action, so that an error is that of the action; slow.
     plan_hash, lowered_hash : what the maker of the job built; empty: not compared.
     """
 
@@ -112,6 +113,7 @@ class Job:
     probe: bool = False
     pin: bool = True
     peer_timeout: float = 30.0
+    is_careful: bool = False
     plan_hash: str = ""
     lowered_hash: str = ""
 

@@ -6,6 +6,7 @@ from the monotonic clock around native code, so the interpreter is not in it.
 
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,18 @@ def memory_bytes_per_second() -> float:
     """Bytes that a copy through main memory reads and writes in a second: the median of some."""
     source, to = np.ones((2, _MEMORY_BYTES), np.uint8)
     return 2e9 * _MEMORY_BYTES / median(_copy(to, source, 1, SYSTEM.clock_gettime) for _ in range(_REPEATS))
+
+
+class Meter(Protocol):
+    """What tells how much memory a rank takes, wherever it takes it."""
+
+    def look(self) -> None:
+        """Take a reading."""
+
+    @property
+    def grown(self) -> int:
+        """Bytes of the peak above the base."""
+        ...
 
 
 class Memory:

@@ -55,10 +55,14 @@ def write_chrome_trace(path: Path | str, timelines: Mapping[str, Timeline], *, c
     data = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.exists() and not path.is_file():  # a device or a pipe: nothing to put a file in the place of
+        path.write_bytes(data)
+        return
+    target = path.resolve()  # what a link leads to, not the link
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(data)
-        unfinished.replace(path)
+        unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -78,6 +78,15 @@ def dadiannao() -> str:
     return "\n\n".join([markdown_table(header, lines).rstrip(), *sentences(summaries(found, systems))])
 
 
+def published_chips() -> str:
+    """NFUs of the catalogue beside what has been published of the chips that they are after."""
+    from trainscape.nfu.config import devices
+    from trainscape.report.nfu_published import published_cells
+    from trainscape.report.tables import markdown_table
+
+    return markdown_table(*published_cells(devices())).rstrip()
+
+
 PRINTED: dict[str, tuple[str, ...]] = {
     "class1": ("run CLASS1",),
     "shape": ("run --shape conv:nx=32,ny=32,kx=3,ky=3,ni=48,no=40 --schedule rows=4,columns=8,maps=1,order=synapses",),
@@ -118,6 +127,7 @@ MADE = [
     ("compare-hardware.md", "layers", partial(hardware, "diannao-*")),
     ("compare-hardware.md", "nets", partial(hardware, "alexnet*", "lenet", "vgg16", "resnet50")),
     ("compare-hardware.md", "dadiannao", dadiannao),
+    ("nfu.md", "published", published_chips),
     *(("nfu.md", mark, partial(printed, commands)) for mark, commands in PRINTED.items()),
 ]
 

@@ -12,22 +12,22 @@ from graph.optimizer import Sgd
 from graph.parallel.plan import Plan, Role
 from graph.parallel.strategies import STRATEGIES
 from graph.passes.join_layers import join_layers
-from hw.catalogue import host_system
+from hw.catalogue import host_gpu_system, host_system
 from hw.cost import cost_model
 from hw.errors import DoesNotFit
+from hw.gpu_profile import AnyProfile, GpuProfile
 from hw.input_stage import InputStage
 from hw.kernels.record import Platform
 from hw.lower import lower
 from hw.lowered import Lowered
-from hw.model import PAGE, Overheads, PlacedModel
+from hw.model import GPU_PAGE, PAGE, Overheads, PlacedModel
 from hw.place import role_device
-from hw.profile import Profile
 from hw.stack import Stack
 from hw.system import System
-from trainscape import host_profile
+from trainscape import gpu_profile, host_profile
 from trainscape.fit import advice
 from trainscape.numerics import numerics
-from trainscape.scenario import Scenario
+from trainscape.scenario import RunsOn, Scenario
 from trainscape.strategies import SPREAD, options
 from trainscape.systems import HOST, catalogue_system, nodes_used
 from trainscape.zoo_graph import model_graph
@@ -41,7 +41,8 @@ class Built:
     Parameters
     ----------
     scenario : what was asked for.
-    profile : of this host; by default the one that `trainscape calibrate` wrote, read when system is ``host``.
+    profile : of this host or, on its GPU, of that; by default the one that `trainscape calibrate` wrote, read when system is
+        ``host``.
     system : devices and links; by default those that the scenario names.
     stack : the software stack whose time and memory are added (`hw.stack`); None: kernels and links alone.
     advise : when it cannot be, look for the nearest that can, and say so.
@@ -59,7 +60,7 @@ class Built:
         self,
         scenario: Scenario,
         *,
-        profile: Profile | None = None,
+        profile: AnyProfile | None = None,
         system: System | None = None,
         stack: Stack | None = None,
         advise: bool = True,
@@ -132,16 +133,27 @@ class Built:
     @property
     def platform(self) -> Platform:
         """Whose kernels, on the system's devices."""
-        return Platform.CPU if self.is_host else self.system.device.platform
+        return self._here if self.is_host else self.system.device.platform
+
+    @property
+    def is_gpu(self) -> bool:
+        """It runs on this computer's GPU."""
+        return self.is_host and self.scenario.system.platform is RunsOn.CUDA
+
+    @property
+    def _here(self) -> Platform:
+        return Platform.CUDA if self.is_gpu else Platform.CPU
 
     def platform_of(self, role: Role) -> Platform:
         """Whose kernels a role runs: those of the devices, or of the hosts around them."""
-        return Platform.CPU if self.is_host else role_device(self.system, role).platform
+        return self._here if self.is_host else role_device(self.system, role).platform
 
     @cached_property
-    def profile(self) -> Profile | None:
-        """The calibration profile, on the host; raises `MissingCapability` when there is none that fits."""
-        return (self._profile or host_profile.require()) if self.is_host else None
+    def profile(self) -> AnyProfile | None:
+        """The calibration profile, on this computer; raises `MissingCapability` when there is none that fits."""
+        if not self.is_host:
+            return None
+        return self._profile or (gpu_profile if self.is_gpu else host_profile).require()
 
     @cached_property
     def system(self) -> System:
@@ -150,6 +162,8 @@ class Built:
             return self._system
         if self.profile is None:
             return catalogue_system(self.scenario.system)
+        if isinstance(self.profile, GpuProfile):
+            return host_gpu_system(self.profile, len(self.plan.ranks))
         return host_system(self.profile, self.scenario.system.devices or min(len(self.plan.ranks), self.profile.cores))
 
     @property
@@ -176,7 +190,7 @@ class Built:
         """The plan on the system: what the simulator asks."""
         profile = self.profile
         overheads = Overheads(action=profile.action_overhead_s, step=profile.step_overhead_s) if profile else Overheads()
-        beyond = PAGE if self.is_host else 0  # a worker's stack grows by a page while it trains
+        beyond = PAGE if self.is_host and not self.is_gpu else 0  # a worker's stack grows by a page while it trains
         return PlacedModel(
             system=self.system,
             plan=self.plan,
@@ -184,6 +198,8 @@ class Built:
             cost=lambda device: cost_model(device, profile),
             overheads=overheads,
             memory_beyond_arena=beyond,
+            page=GPU_PAGE if self.is_gpu else PAGE,
+            input_waits=self.is_gpu,
             input_stage=self.input_stage,
             oversubscribed=self.is_host,
             stack=self.stack,

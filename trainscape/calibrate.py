@@ -92,10 +92,10 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, i
         say(f"timing kernels, {busy} core{'s' if busy > 1 else ''} busy")
         rows[busy], memory[busy] = _time_kernels(effort, busy, seed)
     say("timing the shared-memory link and the probes")
-    alone = _exchange(1, ())
-    together = [_exchange(len(levels), LINK_SIZES if len(levels) > 1 else ()) for _ in range(LINK_RUNS)]
+    alone = exchange(1, ())
+    together = [exchange(len(levels), LINK_SIZES if len(levels) > 1 else ()) for _ in range(LINK_RUNS)]
     say("timing the player")
-    action_s, step_s = _overheads()
+    action_s, step_s = overheads()
     say("fitting")
     kernels, fitted = _fit(rows)
     return Profile(
@@ -104,9 +104,9 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, i
         cores=len(cores),
         memory_nbytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         memory_bytes_per_s=memory,
-        versions={"python": sys.version.split()[0], "trainscape": __version__, **_versions()},
+        versions={"python": sys.version.split()[0], "trainscape": __version__, **versions()},
         kernels=kernels,
-        link=_link([r.timeline for r in together]) if len(levels) > 1 else _NO_LINK,
+        link=link_of([r.timeline for r in together]) if len(levels) > 1 else NO_LINK,
         probes={n: _probes(r) for n, r in ((1, [alone]), (len(levels), together))},
         step_overhead_s=step_s,
         action_overhead_s=action_s,
@@ -115,7 +115,7 @@ def calibrate(*, quick: bool = False, only: Sequence[str] = (), seed: int = 0, i
     )
 
 
-_NO_LINK = LinkFit(
+NO_LINK = LinkFit(
     send_overhead_s=0.0,
     send_bytes_per_s=1e9,
     recv_copy_overhead_s=0.0,
@@ -134,9 +134,10 @@ def _kernels(only: Sequence[str]) -> tuple[str, ...]:
     return tuple(only) or known
 
 
-def _versions() -> Mapping[str, str]:
+def versions(packages: Sequence[str] = PACKAGES) -> Mapping[str, str]:
+    """Package -> its version, of those that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -219,11 +220,29 @@ def _small(large: Sequence[Mapping[str, Any]], small: Sequence[Mapping[str, Any]
 # ----------------------------------------------------------------------------------------------- the link and the player
 
 
-def _exchange(ranks: int, sizes: Sequence[int], actions: int = 0) -> RunResult:
-    """Play the plan that only communicates: a block to warm up, blocks without timers, one with them."""
-    blocks = (*(Block(steps=LINK_STEPS),) * 6, Block(steps=LINK_STEPS, timed=True))
-    params = {"ranks": ranks, "steps": sum(b.steps for b in blocks), "sizes": list(sizes), "actions": actions}
-    job = Job(model="", strategy="exchange", params=params, batch=1, blocks=blocks, evaluate=False, probe=True)
+def exchange(
+    ranks: int,
+    sizes: Sequence[int],
+    actions: int = 0,
+    *,
+    platform: Platform = Platform.CPU,
+    steps: int = LINK_STEPS,
+    blocks: int = 6,
+) -> RunResult:
+    """Play the plan that only communicates: a block to warm up, blocks without timers, one with them.
+
+    Parameters
+    ----------
+    ranks, sizes, actions : of the plan, see `graph.parallel.strategies.exchange`.
+    platform : where its ranks are.
+    steps, blocks : steps of a block, and how many blocks without timers.
+    """
+    parts = (*(Block(steps=steps),) * blocks, Block(steps=steps, timed=True))
+    params = {"ranks": ranks, "steps": sum(b.steps for b in parts), "sizes": list(sizes), "actions": actions}
+    job = Job(
+        model="", strategy="exchange", params=params, platform=platform.value, batch=1, blocks=parts, evaluate=False,
+        probe=platform is Platform.CPU,
+    )  # fmt: skip
     return run(job)
 
 
@@ -237,15 +256,15 @@ def _probes(results: Sequence[RunResult]) -> Probes:
     )
 
 
-def _overheads() -> tuple[float, float]:
-    """(seconds of an action beyond its kernels, of a step beyond its actions), from steps of many tiny actions and of one."""
-    many, few = (_exchange(1, (), actions) for actions in (ACTIONS, 1))
+def overheads(actions: int = ACTIONS, **options: Any) -> tuple[float, float]:
+    """(seconds of a tiny action, of a step beyond its actions), from steps of many and of one; `options` as of `exchange`."""
+    many, few = (exchange(1, (), n, **options) for n in (actions, 1))
     slow, fast = (median(b.seconds / b.steps for b in r.blocks[1:] if not b.timed) for r in (many, few))
-    action = (slow - fast) / (ACTIONS - 1)
+    action = (slow - fast) / (actions - 1)
     return max(action, 0.0), max(fast - action, 0.0)
 
 
-def _link(timelines: Sequence[Timeline]) -> LinkFit:
+def link_of(timelines: Sequence[Timeline]) -> LinkFit:
     """Fit sends, copies and sums of letters to overhead + bytes / rate; latency from those whose receiver was waiting."""
     by_size: dict[tuple[str, int], list[float]] = defaultdict(list)
     ends: dict[tuple[Any, ...], Record] = {}

@@ -13,7 +13,7 @@ from trainscape.errors import MistakeKind
 from trainscape.expect import bound
 from trainscape.numerics import nfus, numerics
 from trainscape.result_keys import LISTS
-from trainscape.scenario import DIGITS, IMAGES, MADE_UP, DataName, Expectation, NumericsPart, Scenario
+from trainscape.scenario import DIGITS, IMAGES, MADE_UP, DataName, Expectation, NumericsPart, RunsOn, Scenario
 from trainscape.strategies import OPTION_KEYS, OPTIONS, WHERE, allowed, short, standing
 from trainscape.systems import HOST, catalogue_system, offered
 from trainscape.yaml_reader import Loc
@@ -77,8 +77,8 @@ def _trains(s: Scenario) -> Iterator[Finding]:
 
     if not MODELS[s.model.name].trains and STRATEGIES[s.parallel.strategy].trains:
         message = (
-            f"{s.model.name} is a single layer without a loss, so nothing can train it, but strategy {short(s.parallel.strategy)} "
-            "trains; write strategy: inference"
+            f"{s.model.name} is a single layer without a loss, so nothing can train it, but strategy "
+            f"{short(s.parallel.strategy)} trains; write strategy: inference"
         )
         yield Finding(path=("parallel", "strategy"), message=message)
 
@@ -128,6 +128,17 @@ def _system(s: Scenario) -> Iterator[Finding]:
         yield Finding(path=("system", "nodes"), message=str(e), kind=MistakeKind.INFEASIBLE)
 
 
+def _platform(s: Scenario) -> Iterator[Finding]:
+    """Which part of this computer is used; a catalogue system says itself what it is."""
+    y = s.system
+    if y.platform is not None and y.name != HOST:
+        here = "to run on this computer: --set system.name=host"
+        message = f"{y.name} says itself what its devices are; remove it (or --device); {here}"
+        yield Finding(path=("system", "platform"), message=message)
+    elif y.platform is RunsOn.CUDA and y.devices is not None:
+        yield Finding(path=("system", "devices"), message="all ranks share one GPU of this computer; remove it")
+
+
 def _devices(s: Scenario) -> Iterator[Finding]:
     try:
         have = offered(s, DEVICE) or 0
@@ -153,10 +164,18 @@ def _devices(s: Scenario) -> Iterator[Finding]:
         left = max(room - sum(n for other, at, n in stands if at == place and other != key), 0)
         if ranks > left and place not in told:
             told.add(place)
-            kind = "devices" if place == DEVICE else f"devices of kind {place}"
+            kind = f"devices{_of_kind(s, place)}"
             message = f"{ranks} ranks need as many {kind}, but system {where!r} offers {left}; use at most {left}"
             at = dict(WHERE.get(s.parallel.strategy, ())).get(key, "ranks")
             yield Finding(path=("parallel", at), message=message, kind=MistakeKind.INFEASIBLE)
+
+
+def _of_kind(s: Scenario, place: str) -> str:
+    """Which devices are meant, in words; nothing where there is one kind."""
+    if place != DEVICE:
+        return f" of kind {place}"
+    kinds = () if s.system.name == HOST else catalogue_system(s.system).kinds
+    return f" of kind {kinds[0]}" if len(kinds) > 1 else ""
 
 
 def _numerics(s: Scenario) -> Iterator[Finding]:
@@ -176,7 +195,8 @@ def _numerics(s: Scenario) -> Iterator[Finding]:
         yield Finding(path=("numerics",), message=message)
     if n.fraction >= n.word:
         message = f"a word of {n.word} bits has 0 to {n.word - 1} bits behind the point, got {n.fraction}"
-        yield Finding(path=("numerics", "fraction"), message=message)
+        said = "fraction" if "fraction" in n.model_fields_set else "word"
+        yield Finding(path=("numerics", said), message=message)
     if n.rounding not in ROUNDINGS:
         message = f"{n.rounding} rounding is for training, which is not built in fixed point; write {' or '.join(ROUNDINGS)}"
         yield Finding(path=("numerics", "rounding"), message=message)
@@ -296,6 +316,7 @@ _RULES: dict[Callable[[Scenario], Iterator[Finding]], tuple[Loc, ...]] = {
     _options: (("parallel", "strategy"),),
     _batch: (("model", "batch"), *(("parallel", key) for key in ("strategy", "ranks", "micro_batches"))),
     _system: (("system",),),
+    _platform: (("system",),),
     _devices: (("system",), *(("parallel", key) for key in ("strategy", "ranks", *_PLACED))),
     _numerics: (("parallel", "strategy"), ("numerics",)),
     _nfu: (("system",), ("numerics",), *(("parallel", key) for key in ("strategy", *_PLACED))),

@@ -11,6 +11,7 @@ from typing import Any
 
 from graph.record import record
 from hw.errors import DoesNotFit
+from trainscape import gpu_profile
 from trainscape.demo_compare import compare_strategies
 from trainscape.host_profile import Status, state
 from trainscape.load import Loaded, load_text
@@ -23,6 +24,8 @@ from trainscape.report.run import Run
 from trainscape.report.run_folder import RunFolder
 from trainscape.report.tables import COST_MODELS, comparison_table, percent, plain_table, seconds, share
 from trainscape.results import prediction_run, validation_run
+from trainscape.scenario import RunsOn
+from trainscape.systems import HOST
 
 SCENARIO = """
 name: demo
@@ -49,7 +52,9 @@ class Variant:
 
     def load(self, overrides: Sequence[str], seed: int | None) -> Loaded:
         """The scenario: the demo's own, the user's overrides, then what makes this variant."""
-        mine = (f"parallel.ranks={self.ranks}", f"system.name={self.system}")
+        mine = [f"parallel.ranks={self.ranks}", f"system.name={self.system}"]
+        if self.system != HOST:
+            mine.append("system.platform=null")  # which part of this computer is meant says nothing of another
         return load_text(SCENARIO, "demo", (*overrides, *mine), seed)
 
 
@@ -72,7 +77,7 @@ def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = 
     elsewhere = Variant(ranks=ELSEWHERE[1], system=ELSEWHERE[0]).load(overrides, seed)
     folder = RunFolder.create(out or Path("runs") / "demo", command="demo", settings=here[0].scenario.settings())
     output.note(NOTE)
-    _prepare(output)
+    _prepare(output, here[0])
     runs = [run for loaded in here if (run := _validate(output, loaded)) is not None]
     runs.append(_predict(elsewhere))
     document = _document(here[0], runs, folder)
@@ -91,18 +96,32 @@ def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = 
     return document
 
 
-def _prepare(output: Output) -> None:
+def _prepare(output: Output, loaded: Loaded) -> None:
     """Kernels and a profile, where they are missing: the first time this takes a minute, and says so."""
+    is_gpu = loaded.scenario.system.platform is RunsOn.CUDA
+    found = gpu_profile.state() if is_gpu else state()
+    if found.status is Status.PRESENT:
+        return
+    what = "GPU" if is_gpu else "computer"
+    why = f"there is no calibration of this {what} yet" if found.status is Status.MISSING else found.text
+    output.note(f"{why}: compiling kernels and measuring them, once, for about a minute")
+    with progress(output, "calibration", every_phase=True) as shown:
+        (_calibrate_gpu if is_gpu else _calibrate)(shown)
+
+
+def _calibrate(shown: object) -> None:
     from hw.profile import save_profile
     from trainscape.calibrate import calibrate
 
-    found = state()
-    if found.status is Status.PRESENT:
-        return
-    why = "there is no calibration of this computer yet" if found.status is Status.MISSING else found.text
-    output.note(f"{why}: compiling kernels and measuring them, once, for about a minute")
-    with progress(output, "calibration", every_phase=True) as shown:
-        save_profile(calibrate(quick=True, instruments=[shown]))
+    save_profile(calibrate(quick=True, instruments=[shown]))
+
+
+def _calibrate_gpu(shown: object) -> None:
+    from hw.gpu_profile import places, save_gpu_profile
+    from trainscape.calibrate_gpu import calibrate_gpu
+
+    profile = calibrate_gpu(quick=True, instruments=[shown])
+    save_gpu_profile(profile, places(profile.gpu)[0])
 
 
 def _validate(output: Output, loaded: Loaded) -> Run | None:

@@ -1,6 +1,5 @@
 """What this computer has, what is missing, and what to do about it. Imports neither Numba nor matplotlib; starts nothing."""
 
-import ctypes
 import os
 import platform
 import sys
@@ -135,31 +134,24 @@ def _shared_memory() -> Finding:
 
 
 def _cuda() -> Finding:
-    for name in ("libcuda.so.1", "libcuda.so", "nvcuda.dll"):
-        try:
-            driver = ctypes.CDLL(name)
-            break
-        except OSError:
-            continue
-    else:
+    from runtime.cuda.driver import TOOLKIT, find_driver, missing
+
+    found = find_driver()
+    values: dict[str, Any] = {"driver": None, "devices": []}
+    advice = f"{missing(found)}; then {TOOLKIT}" if missing(found) else ""
+    if found is None:
         text = "no driver (looked for libcuda): GPUs are predicted, not used"
-        return Finding(name="cuda", status=Status.MISSING, text=text, values={"driver": None, "devices": []})
-    count, number = ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        text, advice = "a driver that finds no device", "see nvidia-smi"
-        return Finding(name="cuda", status=Status.WARNING, text=text, values={"driver": None, "devices": []}, advice=advice)
-    driver.cuDriverGetVersion(ctypes.byref(number))
-    driver_version = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    devices = [_device_name(driver, i) for i in range(count.value)]
-    text = f"driver for CUDA {driver_version}: {', '.join(devices) or 'no device'}"
-    return Finding(name="cuda", status=Status.OK, text=text, values={"driver": driver_version, "devices": devices})
-
-
-def _device_name(driver: ctypes.CDLL, index: int) -> str:
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(128)
-    driver.cuDeviceGet(ctypes.byref(device), index)
-    driver.cuDeviceGetName(name, len(name), device)
-    return name.value.decode(errors="replace")
+        return Finding(name="cuda", status=Status.MISSING, text=text, values=values, advice=advice)
+    if not found.gpus:
+        text = "a driver that finds no device"
+        return Finding(name="cuda", status=Status.WARNING, text=text, values=values, advice=advice)
+    names = [g.name for g in found.gpus]
+    values = {"driver": found.version, "devices": names}
+    text = f"driver for CUDA {found.version}: {', '.join(names)}"
+    if not _version("numba-cuda"):
+        advice = f"kernels for it are compiled by numba-cuda, which is not installed: {TOOLKIT}"
+        return Finding(name="cuda", status=Status.WARNING, text=text, values=values, advice=advice)
+    return Finding(name="cuda", status=Status.OK, text=text, values=values)
 
 
 def compiled_kernels() -> tuple[Path, int]:

@@ -160,7 +160,7 @@ def emulate(
     TimedOut, Interrupted : it was ended.
     """
     began = time.monotonic()
-    prediction = predict(built)
+    prediction = predict(built, unfolded=len(built.plan.ranks))  # every rank is played, so every rank is predicted
     reference = Evaluator(lower_forward(built.model_graph, built.optimizer, Platform.CPU, {}))
     values = values_of(built, reference, saved)
     graph = reference.graph

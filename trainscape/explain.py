@@ -13,7 +13,7 @@ from hw.lifetimes import is_kept
 from hw.model import PAGE
 from trainscape.explain_comm import transfers_section
 from trainscape.explain_compute import actions, compute_section, is_compute, phases
-from trainscape.explanation import Line, Section, shown, total
+from trainscape.explanation import Line, Section, one, shown, total
 from trainscape.footprint import footprint, step_flop
 from trainscape.report.tables import decimal, nbytes, seconds
 
@@ -120,7 +120,7 @@ def memory_section(built: "Built", role: Role) -> Section:
             source=f"of {nbytes(have)} of {built.placed.device_of(rank).name}, {100 * need / have:.1f} %",
         )
     )
-    return Section(title=f"Memory of a {role.name}", lines=lines)
+    return Section(title=f"Memory of {one(role)}", lines=lines)
 
 
 def input_section(built: "Built", p: "Prediction") -> Iterator[Section]:

@@ -15,7 +15,7 @@ from hw.cost.record import CostModel
 from hw.cost.roofline import RooflineModel, roof, share_of
 from hw.kernels.record import KERNELS, Call, Platform
 from trainscape import explain_nfu
-from trainscape.explanation import Line, Section, shown, total
+from trainscape.explanation import Line, Section, one, shown, total
 from trainscape.report.tables import decimal, nbytes, seconds
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def compute_section(built: "Built", role: Role) -> Section:
     lines.append(total("t_compute", {f"t_{k}": v for k, v in by_phase.items()}, "s", f"{n} actions, one after another"))
     has_convolutions = is_roofline and any(KERNELS[p.call.kernel].op.startswith("conv2d") for p in calls)
     told = remark(built.placed.device_of(rank)) if has_convolutions else ""
-    title = f"Kernels of a {role.name}, in a step"
+    title = f"Kernels of {one(role)}, in a step"
     return Section(title=title, header=header, rows=rows, lines=lines, notes=(told,) if told else ())
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graph.parallel.plan import Role
 from graph.record import record
 from trainscape.report.tables import decimal, nbytes, seconds
 
@@ -77,6 +78,11 @@ def shown(value: float, unit: str) -> str:
     if unit in ("flop", "flop/s", "B/s", "J", "W", "Hz"):
         return decimal(value, unit)
     return f"{value:,.4g} {unit}"
+
+
+def one(role: Role) -> str:
+    """A rank of a role, in words."""
+    return role.name if role.name.endswith("s") else f"a {role.name}"
 
 
 def total(symbol: str, terms: Mapping[str, float], unit: str, source: str = "") -> Line:

@@ -48,7 +48,7 @@ def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **opti
 def workers(plan: Plan) -> str:
     """Who plays, in words: ``"2 workers and 1 server"``."""
     count = Counter(rank.role.partition(".")[0] for rank in plan.ranks)
-    return " and ".join(f"{n} {name}{'s' if n > 1 else ''}" for name, n in count.items())
+    return " and ".join(f"{n} {name}{'s' if n > 1 and not name.endswith('s') else ''}" for name, n in count.items())
 
 
 def run_in_time(job: Job, timeout: float, instruments: Sequence[object]) -> RunResult:

@@ -11,7 +11,7 @@ from trainscape.expect import outcomes
 from trainscape.report.exposure import exposure, kind_bands
 from trainscape.report.run import Run
 from trainscape.report.tables import share, side_of
-from trainscape.strategies import short
+from trainscape.strategies import WHERE, short
 
 if TYPE_CHECKING:
     from trainscape.build import Built
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 def require_host(built: "Built") -> None:
     """Raise `MissingCapability` for a system that is not this computer: it can be predicted, not run."""
     if not built.is_host:
+        places = "".join(f" --set parallel.{key}=device" for key, _ in WHERE.get(built.scenario.parallel.strategy, ()))
         raise MissingCapability(
             f"system {built.scenario.system.name!r} is not this computer: it can be predicted, not run; "
-            "to run on this computer: --set system.name=host --set parallel.ranks=1"
+            f"to run on this computer: --set system.name=host --set parallel.ranks=1{places}"
         )
 
 
@@ -61,7 +62,7 @@ def place(built: "Built") -> str:
 
         return f"{workers(built.plan)} on this computer"
     system = built.system
-    count = Counter(system.kind_at(p) for p in set(built.placed.places.values()) if p in system.places)
+    count = Counter(system.kind_at(p) for p in dict.fromkeys(built.placed.places.values()) if p in system.places)
     names = {"gpu": "GPU", "nfu": "NFU"}
     used = [f"{n} {names.get(kind, kind)}{'s' if n > 1 else ''}" for kind, n in count.items()]
     return f"{' and '.join(used) or 'host'} of {system.name}"

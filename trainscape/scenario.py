@@ -33,6 +33,13 @@ class Precision(StrEnum):
     F32 = "f32"
 
 
+class RunsOn(StrEnum):
+    """What of this computer a scenario runs on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Servers(StrEnum):
     """Where the servers of a parameter server are."""
 
@@ -169,6 +176,11 @@ class SystemPart(Part):
     name: SystemName = Field(
         default="host",
         description="system of the catalogue, one of its devices by itself, or host: this computer; see trainscape hw list",
+    )
+    platform: RunsOn | None = Field(
+        default=None,
+        strict=False,
+        description="of this computer: cpu, a core a rank, or cuda, its GPU, which all ranks share; by default cpu",
     )
     devices: int | None = Field(
         default=None, ge=1, le=1_000_000, description="devices used; by default all of a catalogue system, on host one a rank"

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from graph.errors import nearest
-from hw.catalogue.host import HOST, host_system
+from hw.catalogue.host import HOST, host_gpu_system, host_system
 from hw.catalogue.reader import Row, finish, read, read_sources
 from hw.catalogue.schema import MAKERS, Item, Kind
 from hw.device import Device
@@ -20,8 +20,8 @@ from hw.link import Link
 from hw.system import Network, System
 
 __all__ = [
-    "HOST", "Item", "Kind", "Row", "describe", "device", "host_system", "link", "load", "names", "published", "read_file",
-    "system",
+    "HOST", "Item", "Kind", "Row", "describe", "device", "host_gpu_system", "host_system", "link", "load", "names", "published",
+    "read_file", "system",
 ]  # fmt: skip
 
 FOLDER = Path(__file__).parent

@@ -1,7 +1,8 @@
-"""This computer as a system: cores that share a memory, priced by what calibration measured."""
+"""This computer as a system: cores that share a memory, or its GPU, priced by what calibration measured."""
 
 from hw.device import Device, Engines
 from hw.errors import DoesNotFit, HwError
+from hw.gpu_profile import GpuProfile
 from hw.kernels.record import Platform
 from hw.link import DrivenBy, Link
 from hw.profile import Profile
@@ -55,4 +56,42 @@ def host_system(profile: Profile, cores: int) -> System:
         count=cores,
         wires=tuple(Wire(a=f"core{i}", b="memory", link=memory) for i in range(cores)),
         host=Host(cores=profile.cores, memory_nbytes=profile.memory_nbytes, title=profile.cpu),
+    )
+
+
+def host_gpu_system(profile: GpuProfile, ranks: int) -> System:
+    """System ``host`` on its GPU: all ranks take turns on one device, and send each other letters through the host's memory.
+
+    Parameters
+    ----------
+    profile : of the GPU.
+    ranks : that share it. One alone has its steps captured, and no host in the way; of several the host puts every kernel on it.
+    """
+    gpu = Device(
+        name=f"host-{profile.name}",
+        title=f"{profile.gpu} of this computer",
+        platform=Platform.CUDA,
+        engines=Engines.SEPARATE,
+        peak={},
+        memory_nbytes=profile.memory_nbytes,
+        memory_bytes_per_second=profile.memory_bytes_per_s,
+        cores=max(profile.multiprocessors, 1),
+        issue_seconds=profile.launch_s if ranks > 1 else 0.0,
+        launch_depth=AHEAD,
+    )
+    letters = Link(
+        name="host-memory",
+        title="letters through this host's memory",
+        kind="memory",
+        bytes_per_second=profile.link.send_bytes_per_s,
+        latency_seconds=profile.link.latency_s,
+        driven_by=DrivenBy.CORE,
+        copies=profile.link.copies,
+    )
+    return System(
+        name=HOST,
+        title=f"this host: {profile.gpu}",
+        device=gpu,
+        count=1,
+        wires=(Wire(a="gpu0", b="memory", link=letters),),
     )

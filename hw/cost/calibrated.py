@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from graph.record import record
 from hw.device import Device
 from hw.errors import HwError
+from hw.gpu_profile import AnyProfile
 from hw.kernels.record import KERNELS, Call
-from hw.profile import AGAIN, Coefficients, Profile
+from hw.profile import AGAIN, Coefficients
 
 
 @record
@@ -94,7 +95,7 @@ def predict(terms: Mapping[str, float], coefficients: Mapping[str, float]) -> fl
 
 
 class CalibratedModel:
-    """Cost model of a calibrated host.
+    """Cost model of a calibrated host or GPU.
 
     Parameters
     ----------
@@ -103,12 +104,12 @@ class CalibratedModel:
 
     name = "calibrated"
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: AnyProfile) -> None:
         self.profile = profile
 
     def _coefficients(self, kernel: str, busy: int) -> Coefficients:
         if kernel not in self.profile.kernels:
-            raise HwError(f"kernel {kernel!r} is not in the calibration profile of {self.profile.created}; {AGAIN}")
+            raise HwError(f"kernel {kernel!r} is not in the calibration profile of {self.profile.created}; {self.profile.again}")
         return self.profile.kernels[kernel].at(busy)
 
     def seconds(self, call: Call, *, busy: int = 1, touched: int | None = None) -> float:
@@ -130,8 +131,8 @@ class CalibratedModel:
         return math.hypot(self.profile.repeat, (1 - self._coefficients(call.kernel, 1).small) / 2)
 
 
-def calibrated_model(device: Device, profile: Profile | None) -> CalibratedModel:
-    """The model of a host core; raises `HwError` without a profile."""
+def calibrated_model(device: Device, profile: AnyProfile | None) -> CalibratedModel:
+    """The model of a host core or a GPU; raises `HwError` without a profile."""
     if profile is None:
         raise HwError(f"device {device.name!r} is priced by measurement, but this host has no calibration profile; {AGAIN}")
     return CalibratedModel(profile)

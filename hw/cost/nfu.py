@@ -17,13 +17,13 @@ from graph.record import record
 from hw.cost.roofline import RooflineModel
 from hw.device import Device
 from hw.errors import HwError
+from hw.gpu_profile import AnyProfile
 from hw.kernels.record import KERNELS, Call, Platform
 from hw.nfu.config import Nfu
 from hw.nfu.energy import energy
 from hw.nfu.layer import Layer
 from hw.nfu.of_call import layer_of
 from hw.nfu.schedule import Cost, best, cost
-from hw.profile import Profile
 
 COMMON_SPREAD = 0.05
 """Relative standard deviation that all kernels share: a judgement. Refresh and opening of rows take some percent of a rate."""
@@ -126,6 +126,6 @@ def is_on_processor(call: Call) -> bool:
     return KERNELS[call.kernel].platform is not Platform.NFU
 
 
-def nfu_model(device: Device, profile: Profile | None) -> NfuModel:
+def nfu_model(device: Device, profile: AnyProfile | None) -> NfuModel:
     """The model of an NFU of the catalogue; it needs no profile."""
     return NfuModel(device)

@@ -5,8 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from graph.registry import Registry
 from hw.device import Device
+from hw.gpu_profile import AnyProfile
 from hw.kernels.record import Call
-from hw.profile import Profile
 
 
 class CostModel(Protocol):
@@ -39,4 +39,4 @@ class Metered(Protocol):
         ...
 
 
-COST_MODELS: Registry[Callable[[Device, Profile | None], CostModel]] = Registry("cost model")
+COST_MODELS: Registry[Callable[[Device, AnyProfile | None], CostModel]] = Registry("cost model")

@@ -24,8 +24,8 @@ from hw.cost.gemm import bytes_seconds, gemm_seconds
 from hw.cost.gemm_shape import convolution, gemm_shape
 from hw.device import Device
 from hw.errors import HwError
+from hw.gpu_profile import AnyProfile
 from hw.kernels.record import KERNELS, Call, Platform
-from hw.profile import Profile
 
 SPREAD = 0.25
 """Relative standard deviation to expect of one kernel: the 90th percentile of V100's errors over the shapes that `hw.cost.gemm`
@@ -150,7 +150,7 @@ class RooflineModel:
         return COMMON_SPREAD
 
 
-def roofline_model(device: Device, profile: Profile | None) -> RooflineModel:
+def roofline_model(device: Device, profile: AnyProfile | None) -> RooflineModel:
     """The model of a catalogue device; it needs no profile."""
     if not device.peak:
         raise HwError(f"device {device.name!r} has no peaks, so no roofline; it is priced by calibration")

@@ -13,10 +13,11 @@ from hw.errors import HwError
 from hw.kernels.automatic import automatic
 from hw.kernels.cpu import RECORDS
 from hw.kernels.cuda import BUFFERS, cuda_record
+from hw.kernels.cuda import RECORDS as CUDA
 from hw.kernels.nfu import NFU
 from hw.kernels.record import KERNELS, Call, KernelRecord, Platform
 
-for _record in (*RECORDS, *BUFFERS, *NFU):
+for _record in (*RECORDS, *CUDA, *BUFFERS, *NFU):
     KERNELS.add(_record.name, _record)
 
 

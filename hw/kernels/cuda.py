@@ -1,9 +1,14 @@
 """Records of CUDA kernels, for GPUs that are priced from their data sheet: calls, floating-point operations, bytes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from graph.op import Attrs, Op, Size
+from graph.ops.conv import CONV
+from graph.ops.matmul import matmul
 from graph.tensor_type import TensorType
+from hw.kernels.cuda_conv import WORKSPACES as OF_CONVOLUTIONS
+from hw.kernels.cuda_gemm import matmul_workspace
+from hw.kernels.cuda_sums import batch_norm_workspace, column_sum_workspace, dot_workspace, softmax_workspace
 from hw.kernels.record import KernelRecord, Platform
 from hw.kernels.tiling import Types
 
@@ -12,6 +17,16 @@ READ_AGAIN: Mapping[str, int] = {"batch_norm": 1, "batch_norm_grad": 2}
 (A batch that fits a multiprocessor's shared memory need not be read again; those of training do not.)"""
 FUSING = frozenset({"matmul", "conv2d"})
 """Operators whose kernels take a bias and a ReLU into their epilogue."""
+WORKSPACES: Mapping[str, Callable[[Types, Attrs], int]] = {
+    "batch_norm": batch_norm_workspace,
+    "batch_norm_grad": batch_norm_workspace,
+    "bias_grad": column_sum_workspace,
+    "dot": dot_workspace,
+    "matmul": matmul_workspace,
+    "softmax_cross_entropy": softmax_workspace,
+    **OF_CONVOLUTIONS,
+}
+"""Operators whose kernels need scratch memory -> its bytes. The others need none."""
 
 
 def _nbytes(types: Iterable[TensorType]) -> int:
@@ -29,17 +44,23 @@ def terms_of(op: Op, types: Types, attrs: Attrs) -> Mapping[str, float]:
     return {"call": 1, "flop": flop, "bytes": work.nbytes + _nbytes(bias) + _nbytes(again)}
 
 
-def cuda_record(op: Op) -> KernelRecord:
-    """The record ``"cuda.<op>"``."""
+def cuda_record(op: Op, algorithm: str = "") -> KernelRecord:
+    """The record ``"cuda.<op>"``, or ``"cuda.<op>.<algorithm>"``."""
     return KernelRecord(
-        name=f"cuda.{op.name}",
+        name=f"cuda.{op.name}" + (f".{algorithm}" if algorithm else ""),
         platform=Platform.CUDA,
         op=op.name,
         epilogue=("add_bias", "relu") if op.name in FUSING else (),
-        workspace=lambda types, attrs: 0,
+        workspace=WORKSPACES.get(op.name, lambda types, attrs: 0),
         terms=lambda types, attrs: terms_of(op, types, attrs),
         sizes=op.sizes,
     )
+
+
+PRECISIONS = ("tf32", "bf16", "fp16")
+"""Algorithms that round operands for tensor cores."""
+RECORDS = tuple(cuda_record(op, algorithm) for op in (matmul, *CONV) for algorithm in ("", *PRECISIONS))
+"""Of operators with several algorithms, the preferred one first. An operator that is not here gets its record when asked for."""
 
 
 def _none() -> Iterable[Size]:

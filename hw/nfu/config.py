@@ -13,6 +13,20 @@ from hw.errors import HwError
 
 WIDEST_SUM = 62
 """Bits of the widest adder: sums are 64-bit words here, with room to notice an overflow."""
+MOST_SEGMENTS = 1 << 16
+"""Straight lines of a function: one for each word of the widest format."""
+
+
+def check_whole(what: str, n: object, least: int, most: int) -> None:
+    """Raise `HwError`, naming the field, unless it is a whole number in these bounds."""
+    if not isinstance(n, int) or isinstance(n, bool) or not least <= n <= most:
+        raise HwError(f"{what} must be a whole number from {least} to {most}, got {n}")
+
+
+def check_choice(what: str, value: object, choices: type[StrEnum]) -> None:
+    """Raise `HwError`, naming the field, for what is no member of an enumeration; a string that equals one is none."""
+    if not isinstance(value, choices):
+        raise HwError(f"{what} must be a member of {choices.__name__} ({', '.join(choices)}), got {value!r}")
 
 
 class Cut(StrEnum):
@@ -49,7 +63,11 @@ class Arithmetic:
     tree_bits : width of every adder of a tree.
     sum_bits : width of the partial sums in NBout, and of the adder that adds to them.
     overflow : what these three do with what they cannot hold.
-    seed : of stochastic rounding.
+    seed : of stochastic rounding; 0 to 2^63 - 1.
+
+    Raises
+    ------
+    HwError : a field is out of its range; the message begins with the field.
     """
 
     cut: Cut = Cut.PRODUCT
@@ -61,12 +79,11 @@ class Arithmetic:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        widths = {"product_bits": self.product_bits, "tree_bits": self.tree_bits, "sum_bits": self.sum_bits}
-        for what, bits in widths.items():
-            if not 2 <= bits <= WIDEST_SUM:
-                raise HwError(f"{what} must lie between 2 and {WIDEST_SUM}, got {bits}")
-        if not 0 <= self.seed < 2**63:
-            raise HwError(f"seed must be at least 0 and below 2^63, got {self.seed}")
+        for what, kind in (("cut", Cut), ("rounding", Rounding), ("overflow", Overflow)):
+            check_choice(what, getattr(self, what), kind)
+        for what in ("product_bits", "tree_bits", "sum_bits"):
+            check_whole(what, getattr(self, what), 2, WIDEST_SUM)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
 
 
 WIDE = Arithmetic(cut=Cut.OUTPUT, rounding=Rounding.NEAREST, product_bits=32, tree_bits=48, sum_bits=48)
@@ -82,11 +99,11 @@ class Nfu:
     tn : neurons computed side by side; words of a row of NBout.
     ti : inputs of each of them; words of a row of NBin. A row of SB has tn x ti words.
     nbin_rows, nbout_rows, sb_rows : sizes of the buffers.
-    clock_hz : cycles per second.
-    dram_bytes_per_second : of the main memory, which all three DMA engines share.
+    clock_hz : cycles per second; 1 to 1e12.
+    dram_bytes_per_second : of the main memory, which all three DMA engines share; 1 to 1e15.
     dram_latency_seconds : of the first word.
-    dram_joules_per_byte : read or written. DDR3 takes 6.18 nJ for 256 bits: Chen et al., DaDianNao (MICRO 2014; quoted from memory,
-        not re-read; 322 times the 0.0192 nJ of their eDRAM, and the paper says 321).
+    dram_joules_per_byte : read or written. DDR3 takes 6.18 nJ for 256 bits: Chen et al., DaDianNao (MICRO 2014; quoted from
+        memory, not re-read; 322 times the 0.0192 nJ of their eDRAM, and the paper says 321).
     neuron, synapse : formats of what is stored.
     arithmetic : of sums.
     lines : of the functions.
@@ -94,6 +111,10 @@ class Nfu:
     reach : functions that end in a constant are approximated on [-reach, reach] (tanh on half of it) and constant beyond.
     stage_cycles : clock stages of NFU-1, NFU-2 and NFU-3.
     technology_nm : feature size, for studies of area and energy.
+
+    Raises
+    ------
+    HwError : a field is out of its range, or two do not go together; the message begins with the field.
     """
 
     tn: int = 16
@@ -115,30 +136,28 @@ class Nfu:
     technology_nm: float = 65.0
 
     def __post_init__(self) -> None:
-        counts = {
-            "tn": self.tn,
-            "ti": self.ti,
-            "nbin_rows": self.nbin_rows,
-            "nbout_rows": self.nbout_rows,
-            "sb_rows": self.sb_rows,
-        }
-        for what, n in counts.items():
-            if not 1 <= n <= 1 << 20:
-                raise HwError(f"{what} must be a whole number from 1 to {1 << 20}, got {n}")
-        positive = {"clock_hz": self.clock_hz, "dram_bytes_per_second": self.dram_bytes_per_second, "reach": self.reach}
-        positive |= {"technology_nm": self.technology_nm}
-        for what, x in positive.items():
+        for what in ("tn", "ti", "nbin_rows", "nbout_rows", "sb_rows"):
+            check_whole(what, getattr(self, what), 1, 1 << 20)
+        for what, x, most in (("clock_hz", self.clock_hz, 1e12), ("dram_bytes_per_second", self.dram_bytes_per_second, 1e15)):
+            if not 1 <= x <= most:
+                raise HwError(f"{what} must lie between 1 and {most:g}, got {x}")
+        for what, x in (("reach", self.reach), ("technology_nm", self.technology_nm)):
             if not 0 < x < 1e18:
-                raise HwError(f"{what} must be above 0, got {x}")
+                raise HwError(f"{what} must be above 0 and below 1e18, got {x}")
         if not 0 <= self.dram_latency_seconds < 1:
             raise HwError(f"dram_latency_seconds must be at least 0 and below a second, got {self.dram_latency_seconds}")
         if not 0 <= self.dram_joules_per_byte < 1:
             raise HwError(f"dram_joules_per_byte must be at least 0 and below a joule, got {self.dram_joules_per_byte}")
-        if self.segments < 2 or self.segments % 2:
+        check_choice("lines", self.lines, Lines)
+        check_whole("segments", self.segments, 2, MOST_SEGMENTS)
+        if self.segments % 2:
             raise HwError(f"segments must be an even number, so that zero is a bound, got {self.segments}")
-        if len(self.stage_cycles) != 3 or min(self.stage_cycles) < 1:
+        if len(self.stage_cycles) != 3:
             raise HwError(f"stage_cycles are three whole numbers of at least 1, got {self.stage_cycles}")
+        for n in self.stage_cycles:
+            check_whole("stage_cycles", n, 1, 1 << 20)
         self._check_widths()
+        self._check_sizes()
 
     def _check_widths(self) -> None:
         a, whole = self.arithmetic, self.neuron.bits + self.synapse.bits
@@ -148,14 +167,25 @@ class Nfu:
                 f"behind the multiplier (cut: {a.cut}) has {whole}"
             )
 
+    def _check_sizes(self) -> None:
+        """Cycles of a transfer are computed with 64 bits as bytes x clock / rate, and no transfer is longer than the buffers."""
+        large = max(self.buffer_bytes, key=self.buffer_bytes.__getitem__)
+        if sum(self.buffer_bytes.values()) * round(self.clock_hz) >= 2**63:
+            raise HwError(
+                f"{large}_rows is {getattr(self, f'{large}_rows')}, {self.buffer_bytes[large]:,} bytes, which is more than can "
+                f"be counted at {self.clock_hz:g} Hz; all buffers together may have {2**63 // round(self.clock_hz):,}"
+            )
+
     @property
     def word_bytes(self) -> int:
-        """Bytes of a neuron in memory: whole bytes, at least one."""
+        """Bytes of a neuron in the NFU's memory: whole bytes, at least one, so one for 3 bits. (The arena in which plans are
+        played and placed keeps i16, whatever the format.)
+        """
         return -(-self.neuron.bits // 8)
 
     @property
     def synapse_bytes(self) -> int:
-        """Bytes of a synapse in memory."""
+        """Bytes of a synapse in the NFU's memory; see `word_bytes`."""
         return -(-self.synapse.bits // 8)
 
     @property
@@ -175,7 +205,7 @@ class Nfu:
 
     @property
     def depth(self) -> int:
-        """Cycles from a row of NBin to the output that it makes."""
+        """Cycles from a row of NBin to the output that it makes; pooling passes through the stages of NFU-1 as well."""
         return sum(self.stage_cycles)
 
     @property
@@ -184,13 +214,11 @@ class Nfu:
         rows = {"nbin": self.nbin_rows * self.ti, "nbout": self.nbout_rows * self.tn}
         return {k: n * self.word_bytes for k, n in rows.items()} | {"sb": self.sb_rows * self.tn * self.ti * self.synapse_bytes}
 
-    def transfer_cycles(self, nbytes: int) -> int:
-        """Whole cycles that the main memory takes for so many bytes."""
-        return -(-nbytes * round(self.clock_hz) // round(self.dram_bytes_per_second))
-
     def dram_cycles(self, nbytes: int) -> float:
-        """The same without rounding: a bound."""
-        return nbytes * self.clock_hz / self.dram_bytes_per_second
+        """Cycles that the main memory takes for so many bytes, not rounded: a bound. Clock and rate count as whole numbers, as in
+        `hw.nfu.timing`.
+        """
+        return nbytes * round(self.clock_hz) / round(self.dram_bytes_per_second)
 
     @property
     def latency_cycles(self) -> int:

@@ -14,6 +14,10 @@ A fill by a DMA engine and a drain cost a row each. A product that is not wanted
 after the last addition of a neuron only and is no part of the full rate; a row through it costs its Tn multiplications and
 additions. Energy of an access does not depend on the clock rate, which changes power alone. Laws for other sizes stand in
 `hw.nfu.layout`.
+
+What the control processor takes is a part of every busy cycle, however long instructions are, and bringing them from main memory
+is not charged: DianNao keeps them in a memory of its own, of 8 KB (quoted from memory, not re-read), and how many bits they have
+is not known. A program of short ones (pooling: four cycles each) would notice.
 """
 
 from collections.abc import Mapping

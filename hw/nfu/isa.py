@@ -111,7 +111,7 @@ class Operand:
         """Of a number: 1 of a switch, 2^40 of what counts words of the memory, 2^20 of any other count."""
         if self.name in ("end", "reuse"):
             return 1
-        return 1 << (40 if self.name in ("address", "size", "bias", "row_pitch", "pitch") else 20)
+        return 1 << (40 if self.name in ("address", "size", "bias", "row_pitch", "pitch", "words") else 20)
 
 
 UNITS = ("CP", "SB", "NBin", "NBout", "NFU")
@@ -161,7 +161,7 @@ class Program:
     Parameters
     ----------
     columns : key of an operand (`KEYS`) -> i64, one for each instruction.
-    scale : what function units multiply sums by before a linear function: 1 over the window of an average.
+    scale : what function units multiply sums by before any function: 1 over the window of an average, else 1.
 
     Raises
     ------

@@ -8,7 +8,12 @@ from enum import StrEnum
 
 from graph.record import record
 from hw.errors import HwError
-from hw.nfu.config import Nfu
+from hw.nfu.config import Nfu, check_choice
+
+MOST_WORDS = 1 << 40
+"""Of a layer's operands and results: addresses of programs have 40 bits (`hw.nfu.isa`)."""
+MOST_STEPS = 1 << 60
+"""Multiply-adds of a layer, of pooling words that its windows read: cycles are counted in 64 bits."""
 
 
 class Kind(StrEnum):
@@ -75,6 +80,8 @@ class Layer:
     pooling: Pooling = Pooling.MAX
 
     def __post_init__(self) -> None:
+        for field, choices in (("kind", Kind), ("function", Function), ("pooling", Pooling)):
+            check_choice(f"layer {self.name!r}: {field}", getattr(self, field), choices)
         counts = {k: getattr(self, k) for k in ("nx", "ny", "kx", "ky", "sx", "sy", "ni", "no", "groups", "batch")}
         for what, n in counts.items():
             if not isinstance(n, int) or n < 1:
@@ -86,8 +93,26 @@ class Layer:
             raise HwError(f"layer {self.name!r}: {self.groups} groups do not divide {self.ni} and {self.no} maps")
         if self.kind is Kind.POOL and (self.ni != self.no or self.has_bias or self.groups > 1 or self.is_private):
             raise HwError(f"layer {self.name!r}: pooling has as many maps out as in, and no synapses, bias or groups")
-        if self.kind is Kind.CLASSIFIER and (self.kx, self.ky, self.ny, self.batch) != (1, 1, 1, 1):
-            raise HwError(f"layer {self.name!r}: of a classifier nx is the number of samples, and ny, kx, ky and batch are 1")
+        for edge, extent in zip(self.border, (self.ny, self.nx), strict=True):
+            if not isinstance(edge, int) or edge < 0 or 2 * edge >= extent:
+                raise HwError(
+                    f"layer {self.name!r}: border is {self.border}; it lies within the {self.ny} rows and {self.nx} columns, on "
+                    f"either side, and leaves at least one of each"
+                )
+        ones = (self.kx, self.ky, self.ny, self.batch, self.sx, self.sy)
+        if self.kind is Kind.CLASSIFIER and (set(ones) != {1} or any(self.border) or self.is_private):
+            raise HwError(
+                f"layer {self.name!r}: of a classifier nx is the number of samples; ny, kx, ky, sx, sy and batch are 1, and it "
+                f"has neither a border nor private kernels"
+            )
+        self._check_size()
+
+    def _check_size(self) -> None:
+        words = self.batch * self.ny * self.nx * self.ni + self.synapses + self.biases + self.outputs
+        steps = self.outputs * self.kx * self.ky * (1 if self.kind is Kind.POOL else self.ni // self.groups)
+        for what, n, most in (("words", words, MOST_WORDS), ("multiply-adds", steps, MOST_STEPS)):
+            if n > most:
+                raise HwError(f"layer {self.name!r}: {n:,} {what} are more than an NFU's programs count, {most:,}")
 
     @property
     def ox(self) -> int:
@@ -118,19 +143,16 @@ class Layer:
         return self.batch * (self.ny - 2 * rows) * (self.nx - 2 * columns) * self.ni
 
     @property
-    def covered(self) -> int:
-        """Words of the images that some window reads: strides can leave out columns at the right and rows at the bottom."""
+    def needed(self) -> int:
+        """The same less what lies between windows that stand apart, which nobody reads.
+
+        Rows at the bottom and columns at the right that are too few for another step count, as in tables of the paper's layers
+        (of POOL1's 367 rows the last one), though instructions leave them out.
+        """
         rows, columns = self.border
-        reach = [
-            sum(any(p <= at < p + window for p in range(0, step * out, step)) for at in range(edge, extent - edge))
-            if window < step
-            else min((out - 1) * step + window, extent - edge) - edge
-            for extent, edge, window, step, out in (
-                (self.ny, rows, self.ky, self.sy, self.oy),
-                (self.nx, columns, self.kx, self.sx, self.ox),
-            )
-        ]
-        return self.batch * reach[0] * reach[1] * self.ni
+        high = _reached(self.ny, rows, self.ky, self.sy, self.oy)
+        wide = _reached(self.nx, columns, self.kx, self.sx, self.ox)
+        return self.batch * high * wide * self.ni
 
     @property
     def synapses(self) -> int:
@@ -150,8 +172,8 @@ class Layer:
         return self.positions * self.no
 
     def compulsory_bytes(self, nfu: Nfu) -> int:
-        """Each word moved once."""
-        return nfu.word_bytes * (self.inputs + self.outputs + self.biases) + nfu.synapse_bytes * self.synapses
+        """Each word moved once that has to be: `needed` inputs, results, biases, synapses."""
+        return nfu.word_bytes * (self.needed + self.outputs + self.biases) + nfu.synapse_bytes * self.synapses
 
     def lanes(self, nfu: Nfu) -> int:
         """Words of a row of NBin that a cycle uses; pooling, which has an output for each, cannot use more than NBout has."""
@@ -171,3 +193,12 @@ class Layer:
         if self.kind is Kind.POOL:
             return window * self.input_rows(nfu)
         return self.groups * window * self.input_rows(nfu) * self.output_rows(nfu)
+
+
+def _reached(extent: int, edge: int, window: int, step: int, out: int) -> int:
+    """Pixels along an extent, its border left out, that count as `Layer.needed`."""
+    first, end = edge, extent - edge
+    if window >= step:
+        return end - first
+    starts = range(0, step * out, step)
+    return sum(max(0, min(at + window, end) - max(at, first)) for at in starts)

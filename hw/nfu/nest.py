@@ -13,14 +13,14 @@ one by one. Loops are rectangular; only the last iteration of one may be smaller
 
 from enum import StrEnum
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 
 import numpy as np
 import numpy.typing as npt
 
 from graph.record import record
 from hw.errors import HwError
-from hw.nfu.config import Nfu
+from hw.nfu.config import Nfu, check_choice
 from hw.nfu.layer import Kind, Layer
 
 Index = npt.NDArray[np.int64]
@@ -82,8 +82,9 @@ class Nest:
         s, limits = self.schedule, self._limits
         for field, most in limits.items():
             n = getattr(s, field)
-            if not 1 <= n <= most:
+            if not isinstance(n, int) or not 1 <= n <= most:
                 raise HwError(f"layer {self.layer.name!r}: {field} of the schedule must lie between 1 and {most}, got {n}")
+        check_choice(f"layer {self.layer.name!r}: order", s.order, Order)
         if limits["block"] % s.block:
             raise HwError(
                 f"layer {self.layer.name!r}: block of the schedule is {s.block}, which does not divide {limits['block']} rows"
@@ -96,6 +97,10 @@ class Nest:
         ):
             if need > have:
                 raise HwError(f"layer {self.layer.name!r}: a tile takes {need} rows of {buffer}, which has {have}: {s}")
+        longest = s.rows * s.columns * s.window_rows * s.window_columns * s.maps + rows.nbout
+        longest += ceil(self.nfu.dram_cycles(2 * sum(self.nfu.buffer_bytes.values())))
+        if len(self) * longest >= 2**63:
+            raise HwError(f"layer {self.layer.name!r}: its cycles, up to {len(self) * longest:.1e}, are more than can be counted")
 
     @cached_property
     def _limits(self) -> dict[str, int]:
@@ -144,22 +149,26 @@ class Nest:
     def __len__(self) -> int:
         return prod(self.extents)
 
+    @cached_property
+    def long(self) -> dict[str, int]:
+        """Iterations of those of `LOOPS` that have more than one."""
+        return {loop: n for loop, n in zip(LOOPS, self.extents, strict=True) if n > 1}
+
     def digits(self, k: Index) -> dict[str, Index]:
         """Loop indices of instructions `k`."""
-        return dict(zip(LOOPS, np.unravel_index(k, self.extents), strict=True))
+        found: dict[str, Index] = dict.fromkeys(LOOPS, np.zeros_like(k))
+        if self.long:
+            found.update(zip(self.long, np.unravel_index(k, tuple(self.long.values())), strict=True))
+        return found
 
     def classes(self) -> tuple[Index, Index]:
         """Instructions, one of each class, and how many are like it: themselves, the one before and the one after.
 
         Of a loop only the first, the last, the one before it, and any one between can differ.
         """
-        picks, counts = [], []
-        for n in self.extents:
+        k, many = np.zeros(1, np.int64), np.ones(1, np.int64)
+        for n in self.long.values():
             pick = np.arange(n) if n <= 4 else np.array([0, 1, n - 2, n - 1])
-            picks.append(pick)
-            counts.append(np.ones(n, np.int64) if n <= 4 else np.array([1, n - 3, 1, 1]))
-        grid = np.meshgrid(*picks, indexing="ij")
-        many = counts[0]
-        for c in counts[1:]:
-            many = np.multiply.outer(many, c)
-        return np.ravel_multi_index([g.ravel() for g in grid], self.extents).astype(np.int64), many.ravel()
+            count = np.ones(n, np.int64) if n <= 4 else np.array([1, n - 3, 1, 1])
+            k, many = np.add.outer(k * n, pick).ravel(), np.multiply.outer(many, count).ravel()
+        return k, many

@@ -4,23 +4,20 @@ The closed form is a sum over classes of like instructions (`Nest.classes`), som
 equals what counting instruction by instruction gives (`hw.nfu.timing.timing`).
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from graph.record import record
 from hw.errors import HwError
 from hw.nfu.activity import Activity
 from hw.nfu.config import Nfu
-from hw.nfu.layer import Kind, Layer
-from hw.nfu.nest import Index, Nest, Order, Schedule
+from hw.nfu.estimate import Estimate, Values, candidates
+from hw.nfu.layer import Layer
+from hw.nfu.nest import Index, Nest, Schedule
 from hw.nfu.steps import Steps
 from hw.nfu.timing import Timing, weighted
 
-CUTS = 7
-"""Sizes of a tile that are tried along an extent: the largest ones that cut it evenly."""
 EXACT = 6
 """Schedules whose cost is computed exactly: so many that an estimate finds fastest, and of those that are about as fast so many
 that it finds to move least."""
@@ -63,8 +60,11 @@ class Cost:
 def cost(layer: Layer, nfu: Nfu, schedule: Schedule) -> Cost:
     """Cycles and accesses of a layer under a schedule; raises `HwError` when it does not fit."""
     nest = Nest(layer, nfu, schedule)
-    timed = weighted(nest)
-    return Cost(layer=layer, schedule=schedule, timing=timed, activity=activity(nest, timed.total_cycles))
+    return _cost(nest, weighted(nest))
+
+
+def _cost(nest: Nest, timed: Timing) -> Cost:
+    return Cost(layer=nest.layer, schedule=nest.schedule, timing=timed, activity=activity(nest, timed.total_cycles))
 
 
 def activity(nest: Nest, cycles: int) -> Activity:
@@ -98,108 +98,22 @@ def activity(nest: Nest, cycles: int) -> Activity:
     )
 
 
-def _cuts(extent: int, most: int) -> list[int]:
-    """Sizes up to `most` that cut an extent into parts as even as can be, the largest first, few of them, and 1."""
-    found: list[int] = []
-    parts = max(1, -(-extent // max(most, 1)))
-    while parts <= extent and len(found) < CUTS:
-        size = -(-extent // parts)
-        found.append(size)
-        parts = -(-extent // (size - 1)) if size > 1 else extent + 1
-    return found if 1 in found else [*found, 1]
+def _least(values: Values, many: int) -> Index:
+    """Where the smallest values are, at most so many, in ascending order; equal ones as they come."""
+    if len(values) <= many:
+        return np.argsort(values, kind="stable")
+    enough = np.flatnonzero(values <= np.partition(values, many - 1)[many - 1])
+    return enough[np.argsort(values[enough], kind="stable")[:many]]
 
 
-def candidates(layer: Layer, nfu: Nfu) -> Iterable[tuple[Index, Order]]:
-    """Schedules that fit: for each order i64 [6, n], rows, columns, window rows and columns, maps, block of each."""
-    nest = Nest(layer, nfu, Schedule())
-    outputs = 1 if nest.is_pool else layer.output_rows(nfu)
-    blocks = [b for b in range(1, min(outputs, nfu.nbout_rows) + 1) if outputs % b == 0]
-    window = nfu.sb_rows if not nest.is_pool else nfu.nbin_rows
-    grid = np.meshgrid(
-        _cuts(layer.oy, nfu.nbout_rows),
-        _cuts(layer.ox, nfu.nbout_rows),
-        _cuts(layer.ky, window),
-        _cuts(layer.kx, window),
-        _cuts(layer.input_rows(nfu), min(window, nfu.nbin_rows)),
-        blocks,
-        indexing="ij",
-    )
-    rows, columns, wy, wx, maps, block = (g.ravel().astype(np.int64) for g in grid)
-    positions = rows * columns
-    patch = ((rows - 1) * layer.sy + wy) * ((columns - 1) * layer.sx + wx)
-    sums = positions * (maps if nest.is_pool else block)
-    chunk = 0 * maps if nest.is_pool else wy * wx * maps * (positions if layer.is_private else 1)
-    fits = (patch * maps <= nfu.nbin_rows) & (sums <= nfu.nbout_rows) & (chunk <= nfu.sb_rows)
-    found = np.stack([a[fits] for a in (rows, columns, wy, wx, maps, block)])
-    for order in Order:
-        yield found, order
-
-
-Reals = npt.NDArray[np.float64]
-
-
-def _estimate(layer: Layer, nfu: Nfu, s: Index, order: Order) -> tuple[Reals, Reals]:
-    """About the cycles of each schedule, and those of its transfers: as the closed form, but all chunks of a tile are taken to be
-    alike, and what is moved seldom to be moved together with what is moved more often.
-    """
-    rows, columns, wy, wx, maps, block = s
-    is_pool = layer.kind is Kind.POOL
-    cuts_y, cuts_x, parts = -(-layer.ky // wy), -(-layer.kx // wx), -(-layer.input_rows(nfu) // maps)
-    chunks = cuts_y * cuts_x * (1 if is_pool else parts)
-    blocks = parts if is_pool else layer.output_rows(nfu) // block
-    each = np.ones_like(block) if is_pool else block
-    tiles_y, tiles_x = -(-layer.oy // rows), -(-layer.ox // columns)
-    outside, tiles = order is Order.SYNAPSES, layer.batch * tiles_y * tiles_x
-    again = (chunks > 1) | (outside & (tiles > 1)) | is_pool
-    stay = (chunks == 1) & (each == 1) & (outside | (blocks == 1)) & (not layer.is_private)
-    inner = chunks * blocks * each  # instructions of a tile, in a group
-    loads = chunks * np.where(again, blocks, 1)
-    rate, groups = nfu.clock_hz / nfu.dram_bytes_per_second, layer.groups
-    positions = layer.ox * layer.oy if layer.is_private else 1
-    synapse = layer.synapses / positions / groups / inner * nfu.synapse_bytes * rate * (not is_pool)
-    total = np.where(stay, (groups * blocks - 1) * synapse, 0.0)
-    moved = total.copy()
-    for high, many_y in ((rows, tiles_y - 1), (layer.oy - (tiles_y - 1) * rows, np.ones_like(rows))):
-        for wide, many_x in ((columns, tiles_x - 1), (layer.ox - (tiles_x - 1) * columns, np.ones_like(rows))):
-            window = layer.ky * layer.kx * layer.input_rows(nfu) * (1 if is_pool else layer.output_rows(nfu))
-            compute = high * wide * window / inner
-            patch = ((high - 1) * layer.sy + layer.ky / cuts_y) * ((wide - 1) * layer.sx + layer.kx / cuts_x)
-            inputs = patch * (layer.ni / groups / parts) * nfu.word_bytes * rate
-            stores = high * wide * (layer.no / groups / blocks) * nfu.word_bytes * rate
-            chunk = np.where(stay, 0.0, synapse * (high * wide if layer.is_private else 1))
-            moves = ((loads, inputs), (inner, chunk), (blocks, stores))
-            many = groups * layer.batch * many_y * many_x
-            total = total + many * _slots(inner, compute, moves)
-            moved = moved + many * sum(n * cycles for n, cycles in moves)
-    return total + _edges(layer, nfu, s, blocks) + 1e-3 * tiles * inner, moved
-
-
-def _edges(layer: Layer, nfu: Nfu, s: Index, blocks: Index) -> Reals:
-    """About the cycles of the first load and of the last store of each schedule."""
-    rows, columns, wy, wx, maps, _ = s
-    words = np.minimum(maps * layer.lanes(nfu), layer.ni // layer.groups)
-    patch = ((rows - 1) * layer.sy + wy) * ((columns - 1) * layer.sx + wx)
-    neurons = 0 if layer.kind is Kind.POOL else min(nfu.tn, layer.no // layer.groups)
-    chunk = wy * wx * words * neurons * (rows * columns if layer.is_private else 1)
-    load = patch * words * nfu.word_bytes + chunk * nfu.synapse_bytes
-    high, wide = layer.oy - (layer.oy - 1) // rows * rows, layer.ox - (layer.ox - 1) // columns * columns
-    store = high * wide * (layer.no / layer.groups / blocks) * nfu.word_bytes
-    rate = nfu.clock_hz / nfu.dram_bytes_per_second
-    edges: Reals = np.ceil(load * rate) + np.ceil(store * rate)
-    return edges
-
-
-def _slots(instructions: Index, compute: Reals, moves: tuple[tuple[Index, Reals], ...]) -> Reals:
-    """Cycles of instructions that each compute so long, and of which so many move something (how many, cycles of each)."""
-    times, each = np.stack([n for n, _ in moves]), np.stack([c for _, c in moves])
-    ranks = np.argsort(times, axis=0)
-    times, each = np.take_along_axis(times, ranks, 0), np.take_along_axis(each, ranks, 0)
-    found, done = np.zeros(len(instructions)), np.zeros_like(instructions)
-    for i in range(len(moves)):
-        found += (times[i] - done) * np.maximum(compute, np.ceil(each[i:].sum(axis=0)))
-        done = times[i]
-    total: Reals = found + (instructions - done) * compute
-    return total
+def _picks(about: Estimate) -> dict[Schedule, int]:
+    """Schedules whose cost is to be computed exactly, and the bytes that they move; of two that are the same program one."""
+    cycles, moved, nbytes, n = about.cycles.ravel(), about.moved.ravel(), about.dram_bytes.ravel(), len(about.alike)
+    as_fast = np.flatnonzero(cycles <= cycles.min() * (1 + SLACK))
+    found: dict[int, int] = {}
+    for i in (*_least(cycles, EXACT).tolist(), *as_fast[_least(moved[as_fast], EXACT)].tolist()):
+        found.setdefault(i % n if about.alike[i % n] else i, i)
+    return {about.schedule(i): int(nbytes[i]) for i in found.values()}
 
 
 @lru_cache(maxsize=4096)
@@ -212,23 +126,18 @@ def best(layer: Layer, nfu: Nfu) -> Cost:
     ------
     HwError : no schedule fits the buffers.
     """
-    found = [(s, order, *_estimate(layer, nfu, s, order)) for s, order in candidates(layer, nfu) if s.shape[1]]
-    if not found:
+    about = Estimate(layer, nfu, candidates(layer, nfu))
+    if not len(about.alike):
         raise HwError(
             f"layer {layer.name!r}: no tile fits: one position of one window needs a row of each buffer, and NBin has "
             f"{nfu.nbin_rows}, NBout {nfu.nbout_rows}, SB {nfu.sb_rows}"
         )
-    cuts = np.concatenate([s for s, *_ in found], axis=1)
-    orders = [order for s, order, *_ in found for _ in range(s.shape[1])]
-    cycles, moved = (np.concatenate([f[i] for f in found]) for i in (2, 3))
-    fastest = np.argsort(cycles, kind="stable")[:EXACT]
-    as_fast = np.flatnonzero(cycles <= cycles.min() * (1 + SLACK))
-    lightest = as_fast[np.argsort(moved[as_fast], kind="stable")[:EXACT]]
-    costs = [cost(layer, nfu, _schedule(cuts[:, i], orders[i])) for i in dict.fromkeys((*fastest, *lightest))]
-    enough = min(c.total_cycles for c in costs) * (1 + SLACK)
-    return min((c for c in costs if c.total_cycles <= enough), key=lambda c: (c.dram_bytes, c.total_cycles))
-
-
-def _schedule(numbers: Index, order: Order) -> Schedule:
-    rows, columns, wy, wx, maps, block = map(int, numbers)
-    return Schedule(rows=rows, columns=columns, window_rows=wy, window_columns=wx, maps=maps, block=block, order=order)
+    picks = _picks(about)
+    least = min(picks.values())
+    timed = {s: weighted(Nest(layer, nfu, s)) for s, nbytes in picks.items() if nbytes == least}
+    if min(t.total_cycles for t in timed.values()) > layer.nfu_cycles(nfu) * (1 + SLACK):  # else nothing that moves more can win
+        timed |= {s: weighted(Nest(layer, nfu, s)) for s, nbytes in picks.items() if nbytes > least}
+    enough = min(t.total_cycles for t in timed.values()) * (1 + SLACK)
+    as_fast = (s for s, t in timed.items() if t.total_cycles <= enough)
+    chosen = min(as_fast, key=lambda s: (picks[s], timed[s].total_cycles))
+    return _cost(Nest(layer, nfu, chosen), timed[chosen])

@@ -22,9 +22,15 @@ class Steps:
     def __init__(self, nest: Nest, k: Index) -> None:
         self.nest, self.k = nest, k
         self.is_there: Flags = (k >= 0) & (k < len(nest))
-        inside = np.clip(k, 0, len(nest) - 1)
-        self.at = nest.digits(inside)
-        self._before = nest.digits(np.maximum(inside - 1, 0))
+        self.at = self._digits(k)
+
+    def _digits(self, k: Index) -> dict[str, Index]:
+        return self.nest.digits(np.minimum(np.maximum(k, 0), len(self.nest) - 1))
+
+    @cached_property
+    def _before(self) -> dict[str, Index]:
+        """Loop indices of the instructions before."""
+        return self._digits(self.k - 1)
 
     def _size(self, loop: str, step: int, whole: int) -> Index:
         """Of a cut extent: `step`, and of the last iteration the rest."""
@@ -33,9 +39,23 @@ class Steps:
     def _moved(self, *loops: str) -> Flags:
         """One of these loops went on since the instruction before, or there is none before."""
         moved: Flags = self.k == 0
-        for loop in loops:
+        for loop in self.nest.long.keys() & loops:
             moved = moved | (self.at[loop] != self._before[loop])
         return moved & self.is_there
+
+    def _first(self, *loops: str) -> Flags:
+        """In the first iteration of each of these loops."""
+        found = self.is_there
+        for loop in self.nest.long.keys() & loops:
+            found = found & (self.at[loop] == 0)
+        return found
+
+    def _last(self, *loops: str) -> Flags:
+        """In the last iteration of each of these loops."""
+        found = self.is_there
+        for loop in self.nest.long.keys() & loops:
+            found = found & (self.at[loop] == self.nest.long[loop] - 1)
+        return found
 
     # --- extents ---
 
@@ -114,22 +134,12 @@ class Steps:
     @cached_property
     def begins(self) -> Flags:
         """Sums of its neurons begin with it."""
-        first: Flags = (self.at["window_y"] == 0) & (self.at["window_x"] == 0) & (self.at["maps"] == 0) & self.is_there
-        return first
-
-    @cached_property
-    def ends(self) -> Flags:
-        """With it the sums of its neurons are complete."""
-        last: Flags = self.is_there
-        for loop, n in zip(("window_y", "window_x", "maps"), self.nest.extents[6:9], strict=True):
-            last = last & (self.at[loop] == n - 1)
-        return last
+        return self._first("window_y", "window_x", "maps")
 
     @cached_property
     def stores(self) -> Flags:
-        """It hands the block's outputs to the function units and to memory."""
-        last: Flags = self.ends & (self.at["row"] == self.nest.extents[9] - 1)
-        return last
+        """With it the sums of a block are complete: it hands them to the function units and to memory."""
+        return self._last("window_y", "window_x", "maps", "row")
 
     @cached_property
     def loads_inputs(self) -> Flags:
@@ -187,6 +197,21 @@ class Steps:
     def result_words(self) -> Index:
         """Stored."""
         return np.where(self.stores, self.positions * self.outputs, 0)
+
+    @property
+    def neuron_bytes(self) -> Index:
+        """Loaded into NBin and, biases, into NBout."""
+        return (self.input_words + self.bias_words) * self.nest.nfu.word_bytes
+
+    @property
+    def synapse_bytes(self) -> Index:
+        """Loaded into SB."""
+        return self.synapse_words * self.nest.nfu.synapse_bytes
+
+    @property
+    def result_bytes(self) -> Index:
+        """Stored."""
+        return self.result_words * self.nest.nfu.word_bytes
 
     @cached_property
     def cycles(self) -> Index:

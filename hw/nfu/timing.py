@@ -12,10 +12,16 @@ begins when k is through, its data are there, and the results of k - 1 are away:
 
 Partial sums are read by NFU-2 one stage before they are written, so adding to them costs nothing. `sim.nfu` plays the same
 programs event by event.
+
+Left out, so that real hardware would be slower: ports of buffers are never contended; data that arrive while an instruction works
+find room, also where all of its positions use the same rows to the end (a tile that fills SB, say), as if there were a second set
+of rows for what is on its way; results are taken away as soon as an instruction is through, without the depth of the pipeline;
+and instructions are at hand when they are wanted (`hw.nfu.energy`).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field, fields
+from dataclasses import field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,13 +57,12 @@ class Moves:
 
 def moves_of(steps: Steps) -> Moves:
     """Of instructions of a nest."""
-    nfu = steps.nest.nfu
     return Moves(
         cycles=steps.cycles,
         function_rows=steps.function_rows,
-        synapse_bytes=steps.synapse_words * nfu.synapse_bytes,
-        neuron_bytes=(steps.input_words + steps.bias_words) * nfu.word_bytes,
-        result_bytes=steps.result_words * nfu.word_bytes,
+        synapse_bytes=steps.synapse_bytes,
+        neuron_bytes=steps.neuron_bytes,
+        result_bytes=steps.result_bytes,
     )
 
 
@@ -78,7 +83,10 @@ def moves_in(program: Program, nfu: Nfu) -> Moves:
     )
 
 
-def _transfer(nfu: Nfu, nbytes: Index) -> Index:
+Bytes = TypeVar("Bytes", int, Index)
+
+
+def _transfer(nfu: Nfu, nbytes: Bytes) -> Bytes:
     rate = round(nfu.dram_bytes_per_second)
     return -(-nbytes * round(nfu.clock_hz) // rate)
 
@@ -97,26 +105,27 @@ class Slots:
     waits: Mapping[str, npt.NDArray[np.float64]]
 
 
-def slots(nfu: Nfu, before: Index, now: Moves, after: Moves) -> Slots:
+def slots(nfu: Nfu, *, results: Index, cycles: Index, function_rows: Index, synapses: Index, neurons: Index) -> Slots:
     """The formula above.
 
     Parameters
     ----------
     nfu : the hardware.
-    before : bytes that the instruction before has to store.
-    now, after : the instruction, and the next one.
+    results : bytes that the instruction before has to store.
+    cycles, function_rows : of the instruction.
+    synapses, neurons : bytes that the next one loads.
     """
-    away, coming = _transfer(nfu, before), _transfer(nfu, after.synapse_bytes + after.neuron_bytes)
-    busy = np.maximum(now.cycles, now.function_rows)
-    cycles = np.maximum(busy, away + coming)
-    waits, moved = cycles - busy, np.maximum(before + after.synapse_bytes + after.neuron_bytes, 1)
+    coming = synapses + neurons
+    busy = np.maximum(cycles, function_rows)
+    found = np.maximum(busy, _transfer(nfu, results) + _transfer(nfu, coming))
+    waits, moved = (found - busy).astype(np.float64), np.maximum(results + coming, 1)
     return Slots(
-        cycles=cycles,
+        cycles=found,
         waits={
-            "function": (busy - now.cycles).astype(np.float64),
-            "synapses": waits * after.synapse_bytes / moved,
-            "neurons": waits * after.neuron_bytes / moved,
-            "results": waits * before / moved,
+            "function": (busy - cycles).astype(np.float64),
+            "synapses": waits * synapses / moved,
+            "neurons": waits * neurons / moved,
+            "results": waits * results / moved,
         },
     )
 
@@ -152,11 +161,18 @@ def timing(nfu: Nfu, moves: Moves) -> Timing:
     n = len(moves.cycles)
     if not n:
         return total(())
-    before = np.concatenate(([0], moves.result_bytes[:-1]))
-    before[-1] = 0  # it is waited for at the end
-    after = Moves(**{f.name: np.concatenate((getattr(moves, f.name)[1:], [0])) for f in fields(Moves)})
-    s = slots(nfu, before, moves, after)
-    first, last = _ends(nfu, _at(moves, 0), _at(moves, n - 2) if n > 1 else None, _at(moves, n - 1))
+    synapses, neurons, results = moves.synapse_bytes, moves.neuron_bytes, moves.result_bytes
+    before = np.concatenate(([0], results[:-1]))
+    s = slots(
+        nfu,
+        results=np.concatenate((before[:-1], [0])),  # the last one is waited for at the end
+        cycles=moves.cycles,
+        function_rows=moves.function_rows,
+        synapses=np.concatenate((synapses[1:], [0])),
+        neurons=np.concatenate((neurons[1:], [0])),
+    )
+    first = _fill(nfu, int(synapses[0] + neurons[0]))
+    last = _drain(nfu, int(before[-1]), max(int(moves.cycles[-1]), int(moves.function_rows[-1])), int(results[-1]))
     begins = first + np.concatenate(([0], np.cumsum(s.cycles)[:-1]))
     waits = {k: float(w.sum()) for k, w in s.waits.items()}
     return Timing(
@@ -167,16 +183,14 @@ def timing(nfu: Nfu, moves: Moves) -> Timing:
     )
 
 
-def _at(moves: Moves, i: int) -> Moves:
-    return Moves(**{f.name: getattr(moves, f.name)[i : i + 1] for f in fields(Moves)})
+def _fill(nfu: Nfu, loads: int) -> int:
+    """Cycles before the first instruction begins, which loads so many bytes."""
+    return nfu.latency_cycles + _transfer(nfu, loads)
 
 
-def _ends(nfu: Nfu, first: Moves, before: Moves | None, last: Moves) -> tuple[int, int]:
-    """(cycles before the first instruction begins, cycles after the last one is through)."""
-    fill = nfu.latency_cycles + int(_transfer(nfu, first.synapse_bytes + first.neuron_bytes)[0])
-    busy = max(int(last.cycles[0]), int(last.function_rows[0]))
-    away = 0 if before is None else int(_transfer(nfu, before.result_bytes)[0])
-    return fill, max(nfu.depth, away - busy) + int(_transfer(nfu, last.result_bytes)[0])
+def _drain(nfu: Nfu, before: int, busy: int, results: int) -> int:
+    """Cycles after the last instruction is through: bytes stored by the one before, its own cycles, and the bytes it stores."""
+    return max(nfu.depth, _transfer(nfu, before) - busy) + _transfer(nfu, results)
 
 
 def _stalls(fill: int, waits: Mapping[str, float], drain: int) -> dict[str, float]:
@@ -187,11 +201,19 @@ def _stalls(fill: int, waits: Mapping[str, float], drain: int) -> dict[str, floa
 def weighted(nest: Nest) -> Timing:
     """The same for a nest, from its classes of instructions: one of each, its neighbours, and how many are like it."""
     nfu, n = nest.nfu, len(nest)
-    k, many = nest.classes()
-    now, after = moves_of(Steps(nest, k)), moves_of(Steps(nest, k + 1))
-    s = slots(nfu, np.where(k == n - 1, 0, moves_of(Steps(nest, k - 1)).result_bytes), now, after)
-    edge = moves_of(Steps(nest, np.array([0, n - 2, n - 1])))
-    fill, drain = _ends(nfu, _at(edge, 0), _at(edge, 1), _at(edge, 2))
+    k, many = nest.classes()  # from the first instruction to the last one
+    before, now, after = Steps(nest, k - 1).result_bytes, Steps(nest, k), Steps(nest, np.concatenate((k[:1], k + 1)))
+    synapses, neurons = after.synapse_bytes, after.neuron_bytes
+    s = slots(
+        nfu,
+        results=np.where(k == n - 1, 0, before),
+        cycles=now.cycles,
+        function_rows=now.function_rows,
+        synapses=synapses[1:],
+        neurons=neurons[1:],
+    )
+    fill = _fill(nfu, int(synapses[0] + neurons[0]))
+    drain = _drain(nfu, int(before[-1]), max(int(now.cycles[-1]), int(now.function_rows[-1])), int(now.result_bytes[-1]))
     waits = {k: float(w @ many) for k, w in s.waits.items()}
     return Timing(
         total_cycles=fill + int(s.cycles @ many) + drain,

@@ -148,19 +148,31 @@ class InputStage:
     def __exit__(self, *_: Any) -> None:
         self.stop()
 
+    def look(self) -> npt.NDArray[np.uint8] | None:
+        """The next micro-batch as its slot holds it, until it is given back; None: it has not come.
+
+        Raises `DataError` when none will.
+        """
+        filled, used = self._read(_FILLED), int(self._control[_USED])
+        if filled == _FAILED:
+            raise self.failure()
+        return self._ring[used % self.slots] if filled > used else None
+
+    def give_back(self) -> None:
+        """The slot that was looked at may be filled again."""
+        self._write(_USED, int(self._control[_USED]) + 1)
+
     def take(self, timeout: float = 10.0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Copy out the next micro-batch, as the step does: (f32[size, pixels], i64[size]). For tests and for looking at data."""
         until = time.monotonic() + timeout
-        while (filled := self._read(_FILLED)) <= (used := int(self._control[_USED])):
-            if filled == _FAILED:
-                raise self.failure()
+        while (slot := self.look()) is None:
             if time.monotonic() > until:
                 raise DataError(f"no batch came for {timeout} s")
             time.sleep(1e-4)
-        slot, x, t = self._ring[used % self.slots], self._offsets["x"], self._offsets["labels"]
+        x, t = self._offsets["x"], self._offsets["labels"]
         found = slot[x : x + 4 * self.size * self._flat.shape[1]].view(np.float32).reshape(self.size, -1).copy()
         labels = slot[t : t + 8 * self.size].view(np.int64).copy()
-        self._write(_USED, used + 1)
+        self.give_back()
         return found, labels
 
     def wait_until_full(self, timeout: float = 30.0) -> None:

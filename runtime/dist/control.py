@@ -80,7 +80,7 @@ class Control:
         return at
 
     def _lay_out(self) -> None:
-        for flag in ("abort", "stop_at"):
+        for flag in ("abort", "stop_at", "device_failed"):
             self._place(flag, "i8", (1,))
         for r in range(len(self.ranks)):
             for counter in ("state", "progress", "arrived", "cpu"):

@@ -26,6 +26,7 @@ from graph.timeline import Record, Timeline
 from runtime import checkpoint
 from runtime.dist.control import Control, State, blocks_from, timer_row
 from runtime.dist.prepare import check, compile_kernels
+from runtime.dist.replay import found_again
 from runtime.dist.setup import Setup
 from runtime.errors import DistributedFailure, Interrupted, MissingCapability, RunError
 from runtime.executor import FOREVER
@@ -70,6 +71,10 @@ def run(job: Job, *, instruments: Sequence[object] = (), timeout: float | None =
         watch.start()
         watch.follow()
         result = watch.result(compile_seconds, began)
+    except DistributedFailure as e:
+        if job.is_careful or not watch.control.get("device_failed"):
+            raise
+        raise found_again(e, job, first_step, run) from e
     finally:
         watch.close()
     show(result.timeline, instruments)

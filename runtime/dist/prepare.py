@@ -7,7 +7,9 @@ from pathlib import Path
 from graph.instrument import hooks
 from graph.parallel.strategies import STRATEGIES
 from hw.errors import DoesNotFit
+from hw.kernels.record import Platform
 from runtime import checkpoint
+from runtime.cuda.driver import require_gpu
 from runtime.data.dataset import Dataset, load_for, part_size
 from runtime.data.stage import ring_layout
 from runtime.dist.control import Control
@@ -34,10 +36,14 @@ def check(job: Job) -> tuple[Setup, int]:
         )
     if trains and job.values:
         raise InvalidJob(f"strategy {job.strategy!r} trains; it goes on from a checkpoint (resume), and takes no values")
+    if job.platform == Platform.CUDA:
+        require_gpu()
     setup = Setup(job)
     setup.job = replace(job, plan_hash=setup.plan.hash, lowered_hash=lowered_hash(setup.lowered), resume=_resumed(job))
     first_step = _first_step(setup)
     check_memory(Control(setup))
+    if job.platform == Platform.CUDA:
+        _check_gpu(setup)
     if data := load_for(job, setup.graph):
         _check_parts(setup, data[0])
     return setup, first_step
@@ -62,7 +68,9 @@ def compile_kernels(setup: Setup, instruments: Sequence[object] = ()) -> None:
     from runtime.kernels.build import compile_all
 
     lowered = [*setup.lowered.values(), *([setup.forward] if setup.forward else [])]
-    compile_all(sorted({c.kernel for low in lowered for c in low.calls if c.kernel != "cpu.input"}), instruments=instruments)
+    names = {c.kernel for low in lowered if low.platform is not Platform.CUDA for c in low.calls if c.kernel != "cpu.input"}
+    if names:  # those of a GPU are compiled by the workers, for the GPU that they find
+        compile_all(sorted(names), instruments=instruments)
     if not is_warm():
         for call in hooks(instruments, "on_phase"):
             call("compiling kernels")
@@ -75,11 +83,23 @@ def check_memory(control: Control) -> None:
     for rank in control.ranks:
         lowered = setup.lowered[rank.role]
         slots, stride = ring_layout(data_layout(lowered)[1]) if setup.has_input(rank.role) else (0, 0)
-        need += lowered.layout.nbytes + slots * stride + _INTERPRETER_BYTES
+        arena = lowered.layout.nbytes if lowered.platform is not Platform.CUDA else 0
+        need += arena + slots * stride + _INTERPRETER_BYTES
     if have is not None and need > have:
         ranks = len(control.ranks)
         workers = f"{ranks} workers need" if ranks > 1 else "1 worker needs"
         raise DoesNotFit(f"{workers} {need:,} bytes of memory, this computer has {have:,} free: {need - have:,} too few")
+
+
+def _check_gpu(setup: Setup) -> None:
+    """Refuse a run whose kernels do not exist, or whose arenas the GPU cannot hold together."""
+    from runtime.cuda.bound import require_kernels
+
+    require_kernels({**setup.lowered, **({"forward": setup.forward} if setup.forward else {})})
+    gpu, need = require_gpu(), sum(setup.lowered[rank.role].layout.nbytes for rank in setup.plan.ranks)
+    if gpu.memory_nbytes and need > gpu.memory_nbytes:
+        lack = f"{need - gpu.memory_nbytes:,} too few"
+        raise DoesNotFit(f"the arenas of all ranks hold {need:,} bytes, {gpu.name} has {gpu.memory_nbytes:,}: {lack}")
 
 
 def _available_bytes() -> int | None:

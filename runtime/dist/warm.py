@@ -4,7 +4,7 @@ import numpy as np
 
 from runtime.data.dataset import Dataset
 from runtime.data.stage import InputStage
-from runtime.evaluate import run_calls
+from runtime.executor import run_calls
 from runtime.kernels.cache import is_cached
 from runtime.measure import Probes
 from runtime.native import SYSTEM, read_word, write_word

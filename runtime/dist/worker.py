@@ -25,11 +25,12 @@ from runtime.data.dataset import Pair, load_for
 from runtime.data.stage import InputStage
 from runtime.dist.control import Control, State, blocks_from, timer_row
 from runtime.dist.setup import Setup
-from runtime.errors import InvalidJob, RunError
+from runtime.errors import DeviceFailed, InvalidJob, RunError
 from runtime.evaluate import Evaluator
-from runtime.executor import FOREVER, Executor, data_layout
+from runtime.executor import FOREVER, data_layout
+from runtime.executors import AnyExecutor, executor_of
 from runtime.job import Job
-from runtime.measure import Memory, Probes, anonymous_bytes
+from runtime.measure import Meter, Probes, anonymous_bytes
 from runtime.native import die_with_parent
 from runtime.scheduler import Outcome, Word, barrier, meetings
 from runtime.shards import cut, drawn, pieces
@@ -100,6 +101,8 @@ class _Worker:
             code = ABORTED_CODE
         except BaseException as e:
             known = isinstance(e, RunError)
+            if isinstance(e, DeviceFailed):
+                self.control.put(1, "device_failed")
             self.control.tell(self.number, str(e) if known else "".join(traceback.format_exception(e)))
             self.control.put(State.FAILED, "state", self.number)
             self.control.put(1, "abort")
@@ -114,8 +117,8 @@ class _Worker:
         self.first_step = checkpoint.load(Path(self.job.resume)).step if self.job.resume else 0
         stage = self._stage(data[0], cores) if data and self.setup.has_input(self.rank.role) else None
         began = time.monotonic()
-        executor = Executor(
-            self.lowered, self.rank, stage=stage, wires=c.wire_places(), batch=self.job.batch,
+        executor = executor_of(
+            self.lowered, self.rank, is_careful=self.job.is_careful, stage=stage, wires=c.wire_places(), batch=self.job.batch,
             peer_timeout=self.job.peer_timeout, shares_core=len(c.ranks) > len(_CORES),
         )  # fmt: skip
         compile_seconds = time.monotonic() - began
@@ -128,10 +131,10 @@ class _Worker:
             gc.collect()
             gc.freeze()
             _make_room()
-            memory = Memory()
+            memory = executor.meter()
             executor.touch()
             for name, piece in self.pieces.items():
-                executor.piece(piece)[...] = values[name]
+                executor.put(piece, values[name])
             executor.next_step = self.first_step
             c.put(State.READY, "state", n)
             self._meet(executor)
@@ -172,7 +175,7 @@ class _Worker:
             micro_batches=micro_batches, parts=parts, seed=self.job.seed, first_step=self.first_step, cores=cores,
         )  # fmt: skip
 
-    def _warm(self, executor: Executor) -> None:
+    def _warm(self, executor: AnyExecutor) -> None:
         """Let native code be loaded before memory is measured: no step is played, no barrier waited at."""
         executor.play(0, 0, board=self.control.board(self.number))
         barrier(self.control.address("arrived", self.number), np.zeros(0, np.int64), 0, executor.words)
@@ -193,7 +196,7 @@ class _Worker:
 
     # ----------------------------------------------------------------------------------------------------- the steps
 
-    def _meet(self, executor: Executor) -> None:
+    def _meet(self, executor: AnyExecutor) -> None:
         """A barrier of all workers. It waits as long as it takes, for one may be compiling, testing or writing: the parent sees
         those that die or are stuck.
         """
@@ -205,7 +208,7 @@ class _Worker:
         if outcome is not Outcome.DONE:
             raise _Aborted
 
-    def _blocks(self, executor: Executor, probes: Probes | None, memory: Memory, data: Pair | None) -> None:
+    def _blocks(self, executor: AnyExecutor, probes: Probes | None, memory: Meter, data: Pair | None) -> None:
         """Play what the job says, or until asked to stop."""
         c, n = self.control, self.number
         self._probe(executor, probes, 0)
@@ -222,7 +225,7 @@ class _Worker:
                 self._evaluate(executor, data)
             self._probe(executor, probes, k + 1)
 
-    def _block(self, executor: Executor, k: int, first: int, last: int) -> bool:
+    def _block(self, executor: AnyExecutor, k: int, first: int, last: int) -> bool:
         """One block, in as few native calls as checkpoints allow; False: asked to stop within it."""
         board, policy, job = self.control.board(self.number), self.job.checkpoints, self.job
         every = policy.every if policy and (self.number == 0 or self.control.handed_in) else 0
@@ -243,7 +246,7 @@ class _Worker:
                 self._save(at, executor)
         return True
 
-    def _evaluate(self, executor: Executor, data: Pair | None) -> None:
+    def _evaluate(self, executor: AnyExecutor, data: Pair | None) -> None:
         """Accuracy on the samples set aside, by the first worker."""
         if not self.setup.evaluates:
             return
@@ -253,7 +256,7 @@ class _Worker:
             self.accuracy = self.evaluator.accuracy(values, data[1])
             self.control.put(State.TRAINING, "state", 0)
 
-    def _meeting(self, executor: Executor) -> float:
+    def _meeting(self, executor: AnyExecutor) -> float:
         """Seconds of one of many barriers in a row."""
         self._meet(executor)
         others, first = self._others(), self.turn + 1
@@ -270,7 +273,7 @@ class _Worker:
             [self.control.address("arrived", r) for r in range(len(self.control.ranks)) if r != self.number], np.int64
         )
 
-    def _probe(self, executor: Executor, probes: Probes | None, place: int) -> None:
+    def _probe(self, executor: AnyExecutor, probes: Probes | None, place: int) -> None:
         """Probe the core, in turns where workers share cores; and the way between cores, where each has its own."""
         if probes is None:
             return
@@ -284,7 +287,7 @@ class _Worker:
         if 1 < ranks <= cores:
             self.control.view("probes", self.number)[place][2] = self._meeting(executor)
 
-    def _whole(self, executor: Executor) -> checkpoint.Arrays:
+    def _whole(self, executor: AnyExecutor) -> checkpoint.Arrays:
         """Whole parameters and state, for the first worker; all are between the same two steps, and call this.
 
         What the first worker does not keep is handed in by those who do, through the shared memory.
@@ -301,7 +304,7 @@ class _Worker:
         own = {n: executor.piece(p) for n, p in self.pieces.items()}
         return {n: c.view("whole", n) if n in c.handed_in else own[n].reshape(t.shape) for n, t in self.setup.whole.items()}
 
-    def _save(self, step: int, executor: Executor) -> Path | None:
+    def _save(self, step: int, executor: AnyExecutor) -> Path | None:
         """A checkpoint, written by the first worker."""
         policy, folder = self.job.checkpoints, self.job.checkpoint_folder
         if policy is None or folder is None:

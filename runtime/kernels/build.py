@@ -28,6 +28,8 @@ WATCHED = (
     "hw.kernels.tiling",
     "runtime.nfu.",
     "hw.nfu.isa",
+    "runtime.kernels.cuda.",
+    "hw.kernels.cuda",
 )
 RECORDED = "hw.kernels.cpu"
 """The package with the kernels' terms, a family a file: calibrated coefficients are worth nothing when these change."""

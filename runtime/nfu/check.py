@@ -107,7 +107,7 @@ class _Check:
             need = (p[f"nfu.positions_{along}"] - 1) * p[f"nbin.stride_{along}"] + p[f"nfu.taps_{along}"]
             right = f"the walk needs {{need}} {extent} of the box, got {{got}}"
             self._refuse(f"nbin.{extent}", need > p[f"nbin.{extent}"], right, need=need)
-        rows = p["nbin.rows"] * p["nbin.columns"] * self.map_rows
+        rows = np.minimum(p["nbin.rows"] * p["nbin.columns"], MOST + 1) * np.minimum(self.map_rows, MOST + 1)
         right = f"the box takes {{rows}} rows, and NBin has {self.nfu.nbin_rows:,}"
         self._refuse("nbin.rows", rows > self.nfu.nbin_rows, right, rows=rows)
         loads = p["nbin.op"] == Op.LOAD

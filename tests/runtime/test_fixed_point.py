@@ -10,7 +10,7 @@ from graph.parallel.strategies.inference import inference
 from graph.passes.fixed_point import fixed_point, fixed_values
 from hw.kernels.record import Platform
 from hw.lower import lower
-from runtime.evaluate import RANK, run_calls
+from runtime.evaluate import RANK
 from runtime.executor import Executor
 
 COARSE = Fixed(bits=16, fraction=6)
@@ -30,7 +30,7 @@ def test_the_kernels_make_the_words_of_the_interpreter(model: str, image: tuple[
     executor.touch()
     executor.load({v.name: given[v.name] for kind in (Kind.PARAMETER, Kind.STATE) for v in graph.of_kind(kind)})
     executor.array("x")[...] = x
-    run_calls(executor.table.function, executor.table.argument)
+    executor.compute()
     logits = graph.outputs["logits"]
     np.testing.assert_array_equal(executor.array(logits), want[logits])
     assert len(np.unique(want[logits])) > 10

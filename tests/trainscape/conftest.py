@@ -92,6 +92,46 @@ def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return made
 
 
+@pytest.fixture
+def gpu_profile() -> Any:
+    """A profile of a GPU that nobody has, with made-up coefficients."""
+    from hw.gpu_profile import GpuProfile
+    from hw.kernels import KERNELS
+    from hw.kernels.record import Platform
+    from hw.profile import Coefficients, KernelFit, LinkFit
+
+    per = {"call": 2e-6, "flop": 1e-13, "bytes": 1e-12}
+    kernels = {}
+    for name in (n for n, k in KERNELS.items() if k.platform is Platform.CUDA):
+        terms = {t for s in KERNELS[name].sizes() for t in KERNELS[name].terms(s.types, s.attrs)} | set(per)
+        fit = Coefficients(seconds_per={t: per.get(t, 1e-9) for t in sorted(terms)}, residuals=(0.02, -0.03))
+        kernels[name] = KernelFit(source_hash="0" * 16, busy={1: fit})
+    link = LinkFit(
+        send_overhead_s=1e-5,
+        send_bytes_per_s=5e9,
+        recv_copy_overhead_s=1e-5,
+        recv_copy_bytes_per_s=5e9,
+        recv_add_overhead_s=2e-5,
+        recv_add_bytes_per_s=4e9,
+        latency_s=1e-6,
+    )
+    return GpuProfile(
+        name="made-up",
+        gpu="Made Up",
+        created="2026-01-01T00:00:00+00:00",
+        driver="13.0",
+        capability="9.0",
+        multiprocessors=4,
+        memory_nbytes=8 << 30,
+        memory_bytes_per_s=1e12,
+        versions={"numba-cuda": "0.30"},
+        kernels=kernels,
+        link=link,
+        launch_s=5e-6,
+        step_overhead_s=1e-5,
+    )
+
+
 def record(step: int, kind: str, start: float, end: float, *, rank: int = 0, stream: str = "compute", last: object = 0) -> Record:
     """A leaf of a timeline."""
     return Record(rank=Rank("worker", (rank,)), id=(step, kind, "x", last), stream=stream, ready=start, start=start, end=end)

@@ -196,6 +196,10 @@ class TestTable:
             "diannao-1: time by cost model nfu, in 16-bit words with 10 behind the point; energy modelled: what each"
         )
 
+    def test_an_energy_that_nobody_knows(self, documents: list[dict[str, Any]]) -> None:
+        row = {**documents[0], "energy_j": None, "energy_basis": "device 'host-core' has no stated power"}
+        assert bases([row])[0].endswith("; energy not known, device 'host-core' has no stated power")
+
     def test_columns_that_tell_nothing_are_left_out(self, documents: list[dict[str, Any]]) -> None:
         header, lines = hardware_cells(documents)
         assert {"scenario", "batch", "strategy"}.isdisjoint(header) and {"model", "system", "times as fast"} <= set(header)
@@ -249,7 +253,11 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("option", "value", "message"),
-        [("--systems", "k21", "unknown system 'k21'; did you mean 'k20'"), ("--models", "dianao-*", "unknown model 'dianao-*'")],
+        [
+            ("--systems", "k21", "unknown system 'k21'; did you mean 'k20'"),
+            ("--models", "dianao-*", "unknown model 'dianao-*'"),
+            ("--systems", " ,", "' ,' names nothing"),
+        ],
     )
     def test_an_unknown_name(self, option: str, value: str, message: str, cli: Any) -> None:
         found = cli("compare", FILE, option, value)

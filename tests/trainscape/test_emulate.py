@@ -12,6 +12,7 @@ from trainscape.build import Built
 from trainscape.emulate import TOLERANCE, emulate
 from trainscape.exit_codes import ExitCode
 from trainscape.load import load_text
+from trainscape.predict import UNFOLDED
 from trainscape.results import emulation_run, enforce
 
 SCENARIO = """
@@ -47,6 +48,12 @@ def keys_of(value: Any) -> set[str]:
     if isinstance(value, dict):
         return set(value) | {k for v in value.values() for k in keys_of(v)}
     return {k for v in value for k in keys_of(v)} if isinstance(value, list) else set()
+
+
+def test_so_do_those_of_ranks_that_a_prediction_would_fold() -> None:
+    found = emulate(built("system.name=dadiannao-64", "parallel.ranks=64", "model.batch=64"))
+    assert len(found.prediction.built.plan.ranks) > UNFOLDED
+    assert found.predicted_timeline.actions() == found.emulated_timeline.actions() and found.verdict == "ok"
 
 
 def test_every_action_takes_what_was_predicted() -> None:

@@ -4,17 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from runtime.cuda.driver import find_driver
 from trainscape.build import Built
 from trainscape.expect import outcomes
 from trainscape.load import load
 from trainscape.output import Output
 from trainscape.predict import predict
 from trainscape.results import prediction_run
+from trainscape.scenario import RunsOn
 from trainscape.train import train
 
 FOLDER = Path(__file__).parents[2] / "scenarios"
 FILES = sorted(FOLDER.glob("*.yaml"))
-TRAINED = [f for f in FILES if "accuracy" in load(str(f)).scenario.expect]
+HERE = {None, RunsOn.CPU, *([RunsOn.CUDA] if (driver := find_driver()) and driver.gpus else [])}
+TRAINED = [f for f in FILES if "accuracy" in (s := load(str(f)).scenario).expect and s.system.platform in HERE]
 
 
 def held(document, expect):
@@ -25,10 +28,11 @@ def held(document, expect):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_a_prediction_is_as_expected(file, profile):
+def test_a_prediction_is_as_expected(file, profile, gpu_profile):
     loaded = load(str(file))
-    expect = loaded.scenario.expect
-    found = held(prediction_run(predict(Built(loaded.scenario))).document, expect)
+    expect, is_gpu = loaded.scenario.expect, loaded.scenario.system.platform is RunsOn.CUDA
+    built = Built(loaded.scenario, profile=gpu_profile if is_gpu else None)
+    found = held(prediction_run(predict(built)).document, expect)
     assert found == {k for k in expect if k.startswith(("predicted.", "model."))}
 
 

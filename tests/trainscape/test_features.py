@@ -7,10 +7,13 @@ import pytest
 from trainscape.build import Built
 from trainscape.compare import compare, omitted
 from trainscape.cross_check import cross_check
-from trainscape.errors import ScenarioError
+from trainscape.errors import MissingCapability, ScenarioError
+from trainscape.explain import explain
 from trainscape.fit import changed, changes
+from trainscape.job import workers
 from trainscape.load import Loaded, load, load_text
 from trainscape.predict import predict
+from trainscape.results import place, require_host
 from trainscape.scenario import Scenario
 from trainscape.strategies import VARIANTS, standing
 from trainscape.systems import devices, offered
@@ -78,7 +81,7 @@ class TestPlaces:
             ),
             (
                 ["system.name=k20-diannao", "parallel.features_on=nfu", "parallel.ranks=4"],
-                "2 ranks need as many",
+                "2 ranks need as many devices of kind gpu, but system 'k20-diannao' offers 1",
             ),
         ],
     )
@@ -127,6 +130,29 @@ class TestNumerics:
     )
     def test_refused(self, overrides: list[str], message: str) -> None:
         assert message in messages(GPUS, *overrides)
+
+    def test_a_fraction_that_nobody_wrote_is_no_place_of_a_mistake(self) -> None:
+        assert messages(GPUS, "numerics.word=8").startswith("--set numerics.word: error: a word of 8 bits has 0 to 7")
+        both = messages(GPUS, "numerics.word=8", "numerics.fraction=9")
+        assert both.startswith("--set numerics.fraction: error: a word of 8 bits has 0 to 7")
+
+
+class TestWords:
+    def test_where_it_stands_in_the_order_of_ranks(self) -> None:
+        assert place(Built(mixed().scenario)) == "4 NFUs and 1 GPU of k20-diannao"
+
+    def test_how_to_run_it_here(self) -> None:
+        with pytest.raises(MissingCapability) as e:
+            require_host(Built(mixed().scenario))
+        said = [s.split()[0] for s in str(e.value).split("--set ")[1:]]
+        assert Built(mixed(*said).scenario).is_host
+
+    def test_sections_of_an_explanation(self) -> None:
+        titles = [s.title for s in explain(predict(Built(mixed().scenario)))]
+        assert {"Kernels of features, in a step", "Kernels of a classifier, in a step", "Memory of features"} <= set(titles)
+
+    def test_who_plays(self) -> None:
+        assert workers(Built(of_gpus()).plan) == "6 features and 2 classifiers"
 
 
 class TestPredicted:

@@ -41,6 +41,8 @@ def test_show_has_figures_of_an_nfu_beside_the_published_ones(cli) -> None:
         "area of the template: 3.02 mm2 (published: 3.02 mm2)",
         "power of the template at full rate: 485 mW (published: 485 mW)",
     ]
+    anna = cli("hw", "show", "anna-like", "--json").document["notes"]
+    assert anna[1] == "multiply-adds of the template at full rate: 81.9 Gop/s (published: 5 Gop/s)"
     assert "published" not in " ".join(cli("hw", "show", "nfu-4x4", "--json").document["notes"])
     assert cli("hw", "show", "dadiannao-64", "--json").document["notes"][1].startswith("area of the template:")
     assert "16 x 16 multipliers, 16 by 16 bits, 980 MHz, 250 GB/s" in " ".join(cli("hw", "list").out.split())

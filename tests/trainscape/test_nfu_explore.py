@@ -190,7 +190,9 @@ class TestCommand:
             rows = list(csv.DictReader(f))
         assert sum(int(r["on_front"]) for r in rows) == len(keys)
         svg = (tmp_path / "e" / "explore.svg").read_text()
-        assert "svg" in svg[:200] and "Of 8 points for CLASS3" in (tmp_path / "e" / "report.md").read_text()
+        page = (tmp_path / "e" / "report.md").read_text()
+        assert "svg" in svg[:200] and "Of 8 points for CLASS3" in page
+        assert any(line.startswith("| diannao") and "485.33 Gop/s" in line for line in page.splitlines())
 
     def test_it_goes_on(self, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is there is not worked out again: neither the same points, nor those of a larger list."""
@@ -210,8 +212,8 @@ class TestCommand:
     @pytest.mark.parametrize("change", [("CLASS1",), ("CLASS3", "--set", "nfu.clock_hz=1e9"), ("CLASS3", "--device", "nfu-4x4")])
     def test_other_work_is_moved_aside(self, change: tuple[str, ...], cli: Any, tmp_path: Path) -> None:
         cli("nfu", "explore", "CLASS3", *LISTS, "--out", "e")
-        found = cli("nfu", "explore", *change, *LISTS, "--tn", "8", "--out", "e", "--json").document
-        assert len(found["points"]) == 4
+        other = cli("nfu", "explore", *change, *LISTS, "--tn", "8", "--out", "e", "--json")
+        assert len(other.document["points"]) == 4 and "e held other results, which have been moved aside" in other.err
         assert (tmp_path / "e.1" / "points.jsonl").read_text().count("\n") == 8
         assert (tmp_path / "e" / "points.jsonl").read_text().count("\n") == 4
 

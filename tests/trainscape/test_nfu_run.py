@@ -9,7 +9,7 @@ import pytest
 
 from graph.fixed_point import Rounding
 from hw.nfu.benchmark import LAYERS
-from hw.nfu.config import Arithmetic, Nfu
+from hw.nfu.config import Arithmetic, Cut, Nfu
 from hw.nfu.layer import Function, Kind, Layer, Pooling
 from trainscape.exit_codes import ExitCode
 from trainscape.nfu import figures, values
@@ -173,9 +173,9 @@ class TestValues:
         assert found["expected_bias"] is None and abs(found["error"]["bias"]) < 0.2 * found["error"]["rms"] + 2**-10
 
     @pytest.mark.parametrize(("cut", "count"), [("product", 50), ("tree", 4), ("output", 1)])
-    def test_what_is_expected_of_other_places(self, cut: Any, count: int) -> None:
+    def test_what_is_expected_of_other_places(self, cut: str, count: int) -> None:
         layer = Layer(name="x", kind=Kind.CLASSIFIER, ni=50, no=8)
-        nfu = Nfu(arithmetic=Arithmetic(cut=cut, rounding=Rounding.FLOOR, product_bits=32, tree_bits=40, sum_bits=40))
+        nfu = Nfu(arithmetic=Arithmetic(cut=Cut(cut), rounding=Rounding.FLOOR, product_bits=32, tree_bits=40, sum_bits=40))
         assert values.expected_bias(layer, nfu) == -count * 2**-11
 
     def test_the_same_seed_makes_the_same_numbers(self, cli: Any) -> None:

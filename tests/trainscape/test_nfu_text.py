@@ -31,7 +31,8 @@ def layers(draw: Any) -> Layer:
         return Layer(name="x", kind=kind, nx=draw(SMALL), ni=ni, no=no, has_bias=draw(st.booleans()), function=function)
     kx, ky = draw(SMALL), draw(SMALL)
     image = {"nx": kx + draw(SMALL), "ny": ky + draw(SMALL), "kx": kx, "ky": ky, "sx": draw(SMALL), "sy": draw(SMALL)}
-    image |= {"batch": draw(SMALL), "border": (draw(st.integers(0, 2)), draw(st.integers(0, 2)))}
+    rows, columns = ((image[k] - 1) // 2 for k in ("ny", "nx"))
+    image |= {"batch": draw(SMALL), "border": (draw(st.integers(0, rows)), draw(st.integers(0, columns)))}
     if kind is Kind.POOL:
         return Layer(name="x", kind=kind, ni=ni, no=ni, function=function, pooling=draw(st.sampled_from(Pooling)), **image)
     flags = {"is_private": draw(st.booleans()), "has_bias": draw(st.booleans())}
@@ -73,6 +74,7 @@ class TestShapes:
                 ["22 must be true or false", "37 must be linear or relu or tanh or sigmoid"],
             ),
             ("conv:nx=4,ny=4,kx=5,ni=1,no=1", ["1 kx is 5, but the image has only 4"]),
+            ("conv:nx=4,ny=9,ni=1,no=1,border=2", ["1 border is (2, 2); it lies within the 9 rows and 4 columns"]),
             ("conv:nx=4,ny=4,ni=3,no=4,groups=2", ["1 2 groups do not divide 3 and 4 maps"]),
             ("conv:nx=4,ny=4,ni=3,no=4,border=a", ["33 must be rows, or rows x columns such as 1x2, got 'a'"]),
         ],

@@ -17,7 +17,16 @@ from trainscape.report.markdown import error_sentence, report_markdown
 from trainscape.report.publication import publish
 from trainscape.report.run import Run
 from trainscape.report.run_folder import MARKER, RunFolder
-from trainscape.report.tables import comparison, comparison_table, markdown_table, nbytes, percent, prediction_rows, seconds
+from trainscape.report.tables import (
+    comparison,
+    comparison_table,
+    markdown_table,
+    nbytes,
+    percent,
+    plain_table,
+    prediction_rows,
+    seconds,
+)
 from trainscape.scenario import Activation
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +128,16 @@ def test_prediction_rows() -> None:
     assert rows["step"] == "1.00 ms (80 %: 900 us to 1.10 ms)"
     assert rows["memory of a rank"] == "610 kB"
     assert rows["arithmetic of a step, in all"] == "13.8 Mflop"
+
+
+def test_a_title_that_is_longer_than_its_table_stays_on_one_line() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    title, out = "digits-lenet-diannao: 1 NFU of shidiannao-like", StringIO()
+    Console(file=out, width=100).print(plain_table(("", "s"), [("step", "1.54 us")], title=title))
+    assert out.getvalue().splitlines()[0].rstrip() == title
 
 
 def test_markdown_table_is_aligned_and_escaped() -> None:

@@ -12,12 +12,40 @@ if TYPE_CHECKING:
 
 @click.command("calibrate")
 @click.option("--quick", is_flag=True, help="A quarter of the time: what the demo does where there is no profile.")
-@common(scenario=False)
+@common(scenario=False, device=True)
 def command(options: Options, quick: bool) -> int:
     """Measure this computer's kernels, cores and memory once (up to 3 minutes); predictions for system host use the profile.
 
+    With --device cuda its GPU instead: kernels, copies, letters; a checkout keeps the profile in hw/catalogue/profiles/.
+
     Leave the computer alone meanwhile. Whole models are never measured: they are what is predicted.
     """
+    return _gpu(options, quick) if options.device == "cuda" else _host(options, quick)
+
+
+def _gpu(options: Options, quick: bool) -> int:
+    from hw.gpu_profile import save_gpu_profile
+    from runtime.cuda.driver import require_gpu
+    from trainscape.gpu_profile import place_of
+    from trainscape.progress import progress
+    from trainscape.report.json_document import result
+    from trainscape.report.tables import plain_table
+
+    require_gpu()
+    from trainscape.calibrate_gpu import calibrate_gpu
+
+    with progress(options.output, "calibration", every_phase=True) as shown:
+        profile = calibrate_gpu(quick=quick, instruments=[shown])
+    path = save_gpu_profile(profile, place_of(profile.gpu))
+    rows = [[name, f"{100 * k.busy[1].rms:.1f} %"] for name, k in sorted(profile.kernels.items())]
+    options.output.show(plain_table(("kernel", "residual (rms)"), rows))
+    options.output.show(f"profile of {profile.gpu}: {path}")
+    body = {k: v for k, v in profile.document().items() if k not in ("rows", "schema")}
+    options.output.emit(result(options.command, file=str(path), profile=body))
+    return 0
+
+
+def _host(options: Options, quick: bool) -> int:
     from hw.profile import default_path, save_profile
     from trainscape.calibrate import calibrate
     from trainscape.progress import progress

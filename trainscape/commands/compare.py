@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def _listed(value: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(n.strip() for n in (value or "").split(",") if n.strip()))
+    found = tuple(dict.fromkeys(n.strip() for n in (value or "").split(",") if n.strip()))
+    if value is not None and not found:
+        raise click.BadParameter(f"{value!r} names nothing; write names with commas between them, or leave it out")
+    return found
 
 
 def _of(what: str) -> Callable[[click.Context, click.Parameter, str | None], tuple[str, ...]]:

@@ -10,7 +10,9 @@ from trainscape.commands.options import Options, common
 def command(options: Options) -> int:
     """Train a LeNet on real handwritten digits with 1 and with 2 workers, and hold predictions against it.
 
-    Needs no file, no GPU and no network. Writes runs/demo/ (or --out) with a result, a trace, a picture and a report.
+    Needs no file, no GPU and no network; with --device cuda it trains on the GPU of this computer.
+
+    Writes runs/demo/ (or --out) with a result, a trace, a picture and a report.
     """
     from trainscape.demo import demo
 

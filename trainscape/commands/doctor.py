@@ -7,9 +7,12 @@ from trainscape.report.json_document import result
 
 
 @click.command("doctor")
-@common(scenario=False)
+@common(scenario=False, device=True)
 def command(options: Options) -> int:
-    """Say what this computer has, what is missing, and what to do about it."""
+    """Say what this computer has, what is missing, and what to do about it.
+
+    With --device cuda, end with 6 where no GPU can be used.
+    """
     from trainscape.doctor import examine
     from trainscape.report.tables import plain_table
 
@@ -20,4 +23,8 @@ def command(options: Options) -> int:
         if f.advice:
             options.output.show(f"{f.name}: {f.advice}")
     options.output.emit(result(options.command, findings=[f.document() for f in findings]))
+    if options.device == "cuda":
+        from runtime.cuda.driver import require_gpu
+
+        require_gpu()
     return 0

@@ -124,10 +124,11 @@ def _of_nfu(device: Any) -> list[str]:
 
     def line(key: str, what: str, kind: Quantity) -> str:
         beside = f" (published: {said[key].text})" if key in said else ""
-        return f"{key} of the template{what}: {format(found[key], kind, digits=3)}{beside}"
+        return f"{key.replace('_', '-')} of the template{what}: {format(found[key], kind, digits=3)}{beside}"
 
+    rates = ("operations", *(k for k in ("multiply_adds",) if k in said))
     return [
-        line("operations", " at full rate", Quantity.OPERATIONS_PER_SECOND),
+        *(line(key, " at full rate", Quantity.OPERATIONS_PER_SECOND) for key in rates),
         line("area", "", Quantity.SQUARE_METRES),
         line("power", " at full rate", Quantity.WATTS),
     ]

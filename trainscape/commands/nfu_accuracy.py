@@ -45,7 +45,7 @@ class _Fractions(click.ParamType[tuple[int, ...]]):
 @click.option("--device", metavar="NAME", help="NFU of the catalogue.  [default: diannao]")
 @click.option("--word", type=click.IntRange(2, 16), default=16, show_default=True, help="Bits of a word.")
 @click.option("--fractions", type=_Fractions(), help=f"Fraction bits.  [default: {DIGITS} for digits; those of the device]")
-@common(scenario=True, writes=True)
+@common(scenario=True, own_device=True, writes=True)
 def command(
     options: Options, model: str, checkpoint: Path | None, samples: int | None, device: str | None, word: int,
     fractions: tuple[int, ...] | None,

@@ -13,7 +13,7 @@ from trainscape.report.json_document import result
 @click.argument("file", metavar="FILE")
 @click.option("--device", metavar="NAME", help="NFU of the catalogue that it must fit.  [default: diannao]")
 @click.option("-o", "--output", "to", type=click.Path(path_type=Path, dir_okay=False), help="Write it in its plainest form.")
-@common(scenario=True)
+@common(scenario=True, own_device=True)
 def command(options: Options, file: str, device: str | None, to: Path | None) -> int:
     """Assemble the program in FILE, check that the NFU can execute it, and count what it does.
 

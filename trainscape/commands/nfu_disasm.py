@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--schedule", metavar="KEY=N,...", help="Force it, e.g. rows=4,columns=8,order=synapses; else the fastest.")
 @click.option("--layer", "wanted", metavar="NAME", help="Of a model or a scenario, which one.")
 @click.option("-o", "--output", "to", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file, e.g. class1.nfu.")
-@common(scenario=True)
+@common(scenario=True, own_device=True)
 def command(options: Options, asked: Asked, schedule: str | None, wanted: str | None, to: Path | None) -> int:
     """Write the program of a layer as text, which nfu asm and nfu run read back."""
     from hw.nfu.asm import disassemble
@@ -32,6 +32,8 @@ def command(options: Options, asked: Asked, schedule: str | None, wanted: str | 
     found, device, nfu = find(options, asked)
     forced = None if schedule is None else read_schedule(schedule)
     if found.program is not None:
+        if forced is not None or wanted is not None:
+            raise click.UsageError(f"{'--schedule' if wanted is None else '--layer'} means nothing for a program")
         text, document = disassemble(found.program), None
     else:
         layer = _one(found.layers, wanted, found.title)

@@ -31,7 +31,7 @@ TN, BUFFERS, BANDWIDTH, WORD = "4,8,16,32", "16,32,64,128,256", "62.5,125,250,50
 @click.option("--word", default=WORD, show_default=True, help="Bits of neurons and synapses, or a format such as Q4.8.")
 @click.option("--points", type=click.IntRange(min=1), help="A random sample of so many; by default all combinations.")
 @click.option("--accuracy", "has_accuracy", is_flag=True, help="Also how many of the digits are told right with each word.")
-@common(scenario=True, writes=True)
+@common(scenario=True, own_device=True, writes=True)
 def command(
     options: Options,
     asked: Asked,
@@ -70,6 +70,7 @@ def _explore(
     from trainscape.nfu.explore import base_figures, designs
     from trainscape.nfu.shape import shape_text
     from trainscape.report.nfu_folder import folder_for, publish
+    from trainscape.report.run_folder import MARKER
 
     about = {
         "target": target.title,
@@ -79,7 +80,10 @@ def _explore(
     }
     path = options.out or Path("runs") / f"nfu-{_plain(target.title)}"
     # points that another version of the models worked out are not mixed with these
+    was_there = (path / MARKER).is_file()
     folder, goes_on = folder_for(path, about | {"figures": base_figures(target.layers, nfu)})
+    if was_there and not goes_on:
+        options.output.note(f"{path} held other results, which have been moved aside")
     with closing(folder):
         rows, refused = _worked_out(options, folder, target, nfu, points, goes_on=goes_on)
         named, without = designs(target.layers)

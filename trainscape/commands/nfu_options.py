@@ -47,7 +47,7 @@ def asks(f: F) -> F:
     decorated: Any = run
     for option in (
         click.option("--batch", type=click.IntRange(min=1), help="Images; one unless a scenario says more."),
-        click.option("--device", metavar="NAME", help="NFU of the catalogue.  [default: diannao]"),
+        click.option("--device", metavar="NAME", help="NFU of the catalogue.  [default: a scenario's own, or diannao]"),
         click.option("--shape", metavar="KIND:KEY=N,...", help=SHAPE),
         click.argument("target", metavar="[LAYER|MODEL|FILE]", required=False),
     ):
@@ -78,10 +78,10 @@ def find(options: Options, asked: Asked) -> tuple["Target", str, "Nfu"]:
     """
     from trainscape.nfu import target as targets
 
-    device, nfu, others = nfu_for(options, asked.device)
     if asked.shape is not None:
         from trainscape.nfu.shape import read_shape
 
+        device, nfu, others = nfu_for(options, asked.device)
         targets.refuse_settings(others, "a layer")
         layer = targets.with_batch(read_shape(asked.shape), asked.batch)
         return targets.Target(title=asked.shape, kind="layer", layers=(layer,)), device, nfu
@@ -92,9 +92,21 @@ def find(options: Options, asked: Asked) -> tuple["Target", str, "Nfu"]:
         raise click.BadParameter(str(e), param_hint="LAYER|MODEL|FILE") from None
     if asked.batch is not None and kind in ("scenario", "program"):
         raise click.UsageError(f"--batch means nothing for a {kind}, which says itself what it works on")
+    if kind == "scenario":
+        return _of_scenario(options, name, asked.device)
+    device, nfu, others = nfu_for(options, asked.device)
     if kind == "model":
         return targets.model(name, device, nfu, others, batch=asked.batch, seed=options.seed or 0), device, nfu
-    if kind == "scenario":
-        return targets.scenario(name, device, nfu, others, seed=options.seed), device, nfu
     targets.refuse_settings(others, f"a {kind}")
     return (targets.program(name, nfu) if kind == "program" else targets.named_layers(name, asked.batch)), device, nfu
+
+
+def _of_scenario(options: Options, file: str, device: str | None) -> tuple["Target", str, "Nfu"]:
+    """Without a device that is named, on the NFU that the scenario's ranks stand on."""
+    from trainscape.load import load
+    from trainscape.nfu import target as targets
+    from trainscape.nfu.config import split
+
+    found = load(file, split(options.overrides)[1], options.seed, tolerant=True).scenario
+    name, nfu, _ = nfu_for(options, device or targets.device_of(found))
+    return targets.scenario(found, name, nfu), name, nfu

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--values", "has_values", is_flag=True, help="Compute them bit by bit, for random numbers, beside float64.")
 @click.option("--force", is_flag=True, help="Compute values even where that takes long.")
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False), help="Write what happens when, as a Chrome trace.")
-@common(scenario=True)
+@common(scenario=True, own_device=True)
 def command(options: Options, asked: Asked, schedule: str | None, has_values: bool, force: bool, trace: Path | None) -> int:
     """What layers take on an NFU: cycles, traffic, time, energy; with --values also what it computes.
 
@@ -37,9 +37,11 @@ def command(options: Options, asked: Asked, schedule: str | None, has_values: bo
 
     target, device, nfu = find(options, asked)
     forced = None if schedule is None else read_schedule(schedule)
-    if forced is not None and len(target.layers) != 1:
+    if forced is not None and target.program is None and len(target.layers) != 1:
         raise click.UsageError(f"--schedule is of one layer, and {target.title} has {len(target.layers)}")
     if target.program is not None:
+        if forced is not None:
+            raise click.UsageError("--schedule is of layers: a program is one already")
         if has_values:
             raise click.UsageError("--values are of layers: a program does not say what its words are")
         rows = [figures.of_program(target.program, nfu, target.title)]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from trainscape.report.run_folder import RunFolder
 
 F = TypeVar("F", bound=Callable[..., Any])
+DEVICES = ("cpu", "cuda")
+PLATFORM = "system.platform"
+"""What ``--device`` changes in a scenario."""
 
 
 @record
@@ -33,6 +36,7 @@ class Options:
     output : where to write.
     overrides : of ``--set``.
     seed : of ``--seed``.
+    device : of ``--device``, for commands that read no scenario; None: not said.
     out : of ``--out``.
     is_one_of_many : several files are worked on.
     """
@@ -41,6 +45,7 @@ class Options:
     output: Output
     overrides: tuple[str, ...] = ()
     seed: int | None = None
+    device: str | None = None
     out: Path | None = None
     is_one_of_many: bool = False
 
@@ -81,8 +86,9 @@ def _assignments(_: click.Context, __: click.Parameter, values: tuple[str, ...])
     return values
 
 
-def _options(*, scenario: bool, writes: bool) -> tuple[Callable[[Any], Any], ...]:
-    """The options in the order of the help text; those without effect are hidden."""
+def _options(*, scenario: bool, device: bool | None, writes: bool) -> tuple[Callable[[Any], Any], ...]:
+    """The options in the order of the help text; those without effect are hidden. `device` None: there is no ``--device``."""
+    where = click.option("--device", "where", type=click.Choice(DEVICES), hidden=not device, help="Run on processor or GPU.")
     setting = "Change a setting, e.g. model.width=2; repeatable."
     overrides: dict[str, Any] = {"metavar": "KEY=VALUE", "multiple": True, "callback": _assignments, "help": setting}
     return (
@@ -91,16 +97,19 @@ def _options(*, scenario: bool, writes: bool) -> tuple[Callable[[Any], Any], ...
         click.option("-v", "--verbose", count=True, help="Say more."),
         click.option("--set", "overrides", hidden=not scenario, **overrides),
         click.option("--seed", type=click.IntRange(min=0), hidden=not scenario, help="Replace the scenario's seed."),
+        *(() if device is None else (where,)),
         click.option("--out", type=click.Path(path_type=Path), hidden=not writes, help="Run folder to write."),
     )
 
 
-def common(*, scenario: bool, writes: bool = False) -> Callable[[F], F]:
+def common(*, scenario: bool, device: bool = False, own_device: bool = False, writes: bool = False) -> Callable[[F], F]:
     """Decorator: the common options, handed over as one `Options`.
 
     Parameters
     ----------
-    scenario : the command reads scenarios; ``--set`` and ``--seed`` change them.
+    scenario : the command reads scenarios; ``--set``, ``--seed`` and ``--device`` change them.
+    device : the command reads none, but asks whether the processor or the GPU of this computer is meant.
+    own_device : ``--device`` means something else there.
     writes : the command can write a run folder, which ``--out`` names.
 
     All commands take all options, so that scripts can pass one set to every one; where one has no effect, that is said.
@@ -109,17 +118,20 @@ def common(*, scenario: bool, writes: bool = False) -> Callable[[F], F]:
     def decorate(f: F) -> F:
         @wraps(f)
         def run(*, overrides: tuple[str, ...], seed: int | None, out: Path | None, **rest: Any) -> Any:
-            quiet, verbose = rest.pop("quiet"), rest.pop("verbose")
+            quiet, verbose, where = rest.pop("quiet"), rest.pop("verbose"), rest.pop("where", None)
             output = Output(as_json=rest.pop("as_json"), verbosity=-1 if quiet else verbose)
             command = " ".join(click.get_current_context().command_path.split()[1:])
             idle = [] if scenario else [("--set", bool(overrides)), ("--seed", seed is not None)]
+            idle += [] if scenario or device else [("--device", where is not None)]
             for name, is_given in [*idle, ("--out", out is not None and not writes)]:
                 if is_given:
                     output.note(f"note: {name} has no effect on {command!r}")
-            return f(Options(command=command, output=output, overrides=overrides, seed=seed, out=out), **rest)
+            if scenario and where is not None:
+                overrides = (*overrides, f"{PLATFORM}={where}")
+            return f(Options(command=command, output=output, overrides=overrides, seed=seed, device=where, out=out), **rest)
 
         decorated: Any = run
-        for option in reversed(_options(scenario=scenario, writes=writes)):
+        for option in reversed(_options(scenario=scenario, device=None if own_device else scenario or device, writes=writes)):
             decorated = option(decorated)
         return cast(F, decorated)
 

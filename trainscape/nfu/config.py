@@ -15,6 +15,9 @@ from trainscape.yaml_reader import read_text
 
 PREFIX = "nfu."
 DEFAULT = "diannao"
+FieldPath = tuple[str, ...]
+"""To a field: ``("arithmetic", "cut")``."""
+Changes = Mapping[FieldPath, Any]
 _UNITS = {"_hz": Quantity.HERTZ, "_bytes_per_second": Quantity.BYTES_PER_SECOND, "_seconds": Quantity.SECONDS}
 
 
@@ -53,7 +56,7 @@ def configured(nfu: Nfu, overrides: Sequence[str]) -> Nfu:
     ------
     ScenarioError : unknown fields, values of another kind, and what `Nfu` refuses; all of them, with their settings.
     """
-    changes: dict[tuple[str, ...], Any] = {}
+    changes: dict[FieldPath, Any] = {}
     mistakes: list[Mistake] = []
     for text in overrides:
         key, _, value_text = text.partition("=")
@@ -62,23 +65,39 @@ def configured(nfu: Nfu, overrides: Sequence[str]) -> Nfu:
             changes[path] = _value(nfu, path, value_text)
         except HwError as e:
             mistakes.append(_mistake(path, str(e)))
+    try:
+        found = _changed(nfu, changes)
+    except HwError as e:
+        mistakes += _refused(nfu, changes) or [_guilty(changes, str(e))]
     if mistakes:
         raise ScenarioError(mistakes)
-    try:
-        return _changed(nfu, changes)
-    except HwError as e:
-        guilty = next((p for p in changes if str(e).startswith((f"{p[-1]} ", f"{p[0]}: "))), None)
-        if guilty is None and len(changes) == 1:
-            (guilty,) = changes
-        raise ScenarioError([_mistake(guilty, str(e))]) from None
+    return found
 
 
-def _mistake(path: tuple[str, ...] | None, message: str) -> Mistake:
+def _refused(nfu: Nfu, changes: Changes) -> list[Mistake]:
+    """What cannot be, whatever the other parts are: the settings of each part alone."""
+    found = []
+    for part in dict.fromkeys(path[0] for path in changes):
+        mine = {path: value for path, value in changes.items() if path[0] == part}
+        try:
+            _changed(nfu, mine)
+        except HwError as e:
+            found.append(_guilty(mine, str(e)))
+    return found
+
+
+def _guilty(changes: Changes, message: str) -> Mistake:
+    """A refusal at the setting that it names."""
+    guilty = next((p for p in changes if message.startswith((f"{p[-1]} ", f"{p[0]}: "))), None)
+    return _mistake(next(iter(changes)) if guilty is None and len(changes) == 1 else guilty, message)
+
+
+def _mistake(path: FieldPath | None, message: str) -> Mistake:
     key = PREFIX + ".".join(path) if path else ""
     return Mistake(place=f"--set {key}" if key else "--set", path=key, message=message)
 
 
-def _value(nfu: Nfu, path: tuple[str, ...], text: str) -> Any:
+def _value(nfu: Nfu, path: FieldPath, text: str) -> Any:
     """The value for the field at a path; raises `HwError` when there is no such field, or it is of another kind."""
     kind, field = _kind(nfu, path), path[-1]
     doc = read_text(text, field)
@@ -108,7 +127,7 @@ def _value(nfu: Nfu, path: tuple[str, ...], text: str) -> Any:
     return tuple(data)
 
 
-def _kind(nfu: Nfu, path: tuple[str, ...]) -> Any:
+def _kind(nfu: Nfu, path: FieldPath) -> Any:
     holder: Any = nfu
     for i, part in enumerate(path):
         names = [f.name for f in fields(holder)]
@@ -126,7 +145,7 @@ def _kind(nfu: Nfu, path: tuple[str, ...]) -> Any:
     raise HwError("no field is named")
 
 
-def _changed(nfu: Nfu, changes: Mapping[tuple[str, ...], Any]) -> Nfu:
+def _changed(nfu: Nfu, changes: Changes) -> Nfu:
     parts: dict[str, dict[str, Any]] = {}
     plain: dict[str, Any] = {}
     for path, value in changes.items():

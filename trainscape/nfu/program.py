@@ -1,5 +1,6 @@
 """Programs as files: read with all mistakes at their places, checked against an NFU, written."""
 
+import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -102,7 +103,7 @@ def of_layer(layer: Layer, nfu: Nfu, schedule: Schedule | None = None) -> Progra
     nest = Nest(layer, nfu, best(layer, nfu).schedule if schedule is None else schedule)
     if len(nest) > min(MOST_LINES, LONGEST):
         raise HwError(
-            f"layer {layer.name!r} takes {len(nest):,} instructions, more than the {MOST_LINES:,} that are written as text; "
+            f"layer {layer.name!r} takes {len(nest):,} instructions, more than the {MOST_LINES:,} that are written out; "
             f"describe a smaller one with --shape"
         )
     return lower(nest, places(layer)[0])
@@ -122,10 +123,16 @@ def text_of(layer: Layer, nfu: Nfu, schedule: Schedule) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a text file, whole or not at all; raises `RunFolderError` when that cannot be done."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        if path.exists() and not path.is_file():  # a device or a pipe: nothing to put a file in the place of
+            path.write_text(text, encoding="utf-8")
+            return
+        target = path.resolve()  # what a link leads to, not the link
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as e:
-        temporary.unlink(missing_ok=True)
         raise RunFolderError(f"{path} cannot be written: {e.strerror or e}") from e

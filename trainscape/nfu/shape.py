@@ -106,9 +106,9 @@ def read_shape(text: str, name: str = "layer") -> Layer:
     if not colon:
         raise ScenarioError([_mistake(text, len(text) + 1, f"a shape goes on with its extents: {_example(kind)}")])
     found, mistakes = _fields(kind, kind_text, text, rest)
-    missing = [k for k in _NEEDED[kind] if not any(key == k for key, _ in found.values())]
-    unread = {m.path for m in mistakes}
-    if missing and not unread & set(missing):
+    there = {key for key, _ in found.values()} | {m.path for m in mistakes}
+    missing = [k for k in _NEEDED[kind] if k not in there]
+    if missing:
         mistakes.append(_mistake(text, len(text) + 1, f"{' and '.join(missing)} missing: {_example(kind)}"))
     if mistakes:
         raise ScenarioError(sorted(mistakes, key=lambda m: m.column))

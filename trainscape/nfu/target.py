@@ -13,7 +13,7 @@ from trainscape.errors import Mistake, ScenarioError
 
 if TYPE_CHECKING:
     from hw.nfu.isa import Program
-    from trainscape.scenario import ModelPart
+    from trainscape.scenario import ModelPart, Scenario
 
 BENCHMARK = "benchmark"
 PROGRAM, SCENARIOS = ".nfu", (".yaml", ".yml")
@@ -121,14 +121,22 @@ def model(name: str, device: str, nfu: Nfu, settings: Sequence[str] = (), *, bat
     return Target(title=name, kind="model", layers=layers, processor=processor, model=part)
 
 
-def scenario(file: str, device: str, nfu: Nfu, settings: Sequence[str] = (), *, seed: int | None = None) -> Target:
+def scenario(s: "Scenario", device: str, nfu: Nfu) -> Target:
     """The layers of the inference of a scenario's model, for the samples of one of its micro-batches."""
-    from trainscape.load import load
     from trainscape.nfu.inference import layers_of
 
-    found = load(file, settings, seed, tolerant=True).scenario
-    layers, processor = layers_of(found.model, device, nfu, batch=found.micro_batch, seed=found.seed)
-    return Target(title=found.name, kind="scenario", layers=layers, processor=processor, model=found.model)
+    layers, processor = layers_of(s.model, device, nfu, batch=s.micro_batch, seed=s.seed)
+    return Target(title=s.name, kind="scenario", layers=layers, processor=processor, model=s.model)
+
+
+def device_of(s: "Scenario") -> str | None:
+    """The NFU of the catalogue that ranks of a scenario stand on; None: they stand on none."""
+    from trainscape.numerics import nfus
+    from trainscape.systems import HOST, catalogue_system
+
+    if s.system.name == HOST:
+        return None
+    return next((device.name for _, device in nfus(s, catalogue_system(s.system))), None)
 
 
 def refuse_settings(settings: Sequence[str], what: str) -> None:

@@ -49,7 +49,7 @@ def _records(target: Target, nfu: Nfu, schedules: Sequence[Mapping[str, Any] | N
         count += len(program)
         if count > MOST:
             raise HwError(
-                f"a trace shows up to {MOST:,} instructions, and {target.title} has {count:,} by {name}; name one layer, or a "
+                f"a trace shows up to {MOST:,} instructions, but with those of {name} there are {count:,}; name one layer, or a "
                 f"smaller one"
             )
         played = play(program, nfu)

@@ -86,7 +86,8 @@ def bases(rows: Sequence[Row]) -> list[str]:
             continue
         numerics = r["numerics"]
         numbers = f"{numerics['word']}-bit words with {numerics['fraction']} behind the point" if numerics else "floats (f32)"
-        found[f"{r['system']}: time by cost model {r['cost_model']}, in {numbers}; energy {r['energy_basis']}"] = ""
+        energy = "energy" if r["energy_j"] is not None else "energy not known,"
+        found[f"{r['system']}: time by cost model {r['cost_model']}, in {numbers}; {energy} {r['energy_basis']}"] = ""
     return list(found)
 
 

@@ -127,7 +127,13 @@ def baseline_table(found: Row) -> "Table":
 
 
 def baseline_sentence(found: Row) -> str:
-    """Our means beside the published ones, and why they differ."""
+    """Our means beside the published ones, and why they differ; without those where nothing is published."""
+    if found["published_speedup"] is None:
+        return (
+            f"On average {found['mean_speedup']:.1f} times faster (geometric mean {found['geometric_mean_speedup']:.1f}) and "
+            f"{found['mean_energy_reduction']:.1f} times less energy (geometric mean "
+            f"{found['geometric_mean_energy_reduction']:.1f}); what is published is of DianNao, one sample at a time."
+        )
     return (
         f"On average {found['mean_speedup']:.1f} times faster (geometric mean {found['geometric_mean_speedup']:.1f}; published "
         f"{found['published_speedup']}) and {found['mean_energy_reduction']:.1f} times less energy (geometric mean "

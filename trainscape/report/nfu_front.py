@@ -6,6 +6,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from trainscape.report.nfu import joules, square_mm
+from trainscape.report.nfu_published import published_cells
 from trainscape.report.tables import decimal, markdown_table, plain_table, seconds
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ def page(title: str, document: Row, picture: str) -> str:
     ]
     parts += ["## Designs of the catalogue", markdown_table(*designs_cells(document["designs"])).rstrip()]
     parts += [f"- {name} cannot do it: {why}" for name, why in document["designs_refused"].items()]
+    parts += [
+        "Their figures at full rate, whatever they compute, without main memory; and what has been published of the chips that "
+        "they are after (`trainscape hw show NAME` says where, and what differs).",
+        markdown_table(*published_cells([d["name"] for d in document["designs"]])).rstrip(),
+    ]
     parts.append(
         "rows: of NBin, NBout and SB. Energy includes the main memory; area is the chip's alone. What the device's processor "
         "does beside it is in neither."

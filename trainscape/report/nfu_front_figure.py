@@ -11,6 +11,8 @@ from trainscape.nfu.front import front_of
 # Colours of Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of colour vision, and in grey.
 FRONT, LINE, DESIGN = "#D55E00", "#0072B2", "#000000"
 MAP = "viridis"
+ABOVE, BELOW = 6, -13  # points from a design to its name
+NAME = (90, 12)  # points that a name takes, at most
 
 Row = Mapping[str, Any]
 
@@ -114,26 +116,35 @@ def _panel(axis: Any, at: _At, document: Row) -> None:
     axis.scatter(*at(document["front"]), s=34, facecolors="none", edgecolors=FRONT, lw=1.0, zorder=3, label="worth having")
     best = sorted((rows[i] for i in front_of(rows, keys)), key=lambda r: float(r[at.across.key]))
     axis.step(*at(best), where="post", color=LINE, lw=1.5, zorder=4, label="best of the two that a panel shows")
-    _name_designs(axis, at, document["designs"], rows)
+    near = _mark_designs(axis, at, document["designs"], rows)
     for which, q, (unit, _) in zip("xy", (at.across, at.up), at.units, strict=True):
         axis.set(**{f"{which}label": f"{q.name} ({unit})", **({f"{which}scale": "log"} if q.is_log else {})})
         if q.is_log:
             _plain_ticks(getattr(axis, f"{which}axis"), getattr(axis, f"get_{which}lim")())
+    if at.up.is_log:  # else many are as accurate as each other: their names would lie upon each other
+        _name_designs(axis, at, near)
     axis.grid(which="major", color="#E6E6E6", lw=0.7, zorder=0)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
 
 
-def _name_designs(axis: Any, at: _At, designs: Sequence[Row], rows: Sequence[Row]) -> None:
-    """Mark the designs that lie near the points; one that is far away would leave no room for them."""
+def _mark_designs(axis: Any, at: _At, designs: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """Mark the designs that lie near the points, and return them; one that is far away would leave no room for the points."""
     near = [d for d in designs if all(_is_near(d[q.key], [r[q.key] for r in rows]) for q in (at.across, at.up) if q.is_log)]
-    for d in near:
-        (x,), (y,) = at([d])
-        axis.plot(x, y, marker="*", ms=13, color=DESIGN, mec="white", mew=0.8, ls="", zorder=6)
-        if not at.up.is_log:
-            continue  # many are as accurate as each other: their names would lie upon each other
+    axis.plot(*at(near), marker="*", ms=13, color=DESIGN, mec="white", mew=0.8, ls="", zorder=6)
+    return near
+
+
+def _name_designs(axis: Any, at: _At, near: Sequence[Row]) -> None:
+    """Write their names beside them: above to the right, below where another name is in the way."""
+    taken: list[tuple[float, float]] = []
+    for d, x, y in sorted(zip(near, *at(near), strict=True), key=lambda t: -t[2]):
+        left, middle = axis.transData.transform((x, y)) * 72 / axis.figure.dpi
+        is_free = all(abs(left - a) > NAME[0] or abs(middle + ABOVE - b) > NAME[1] for a, b in taken)
+        offset = ABOVE if is_free else BELOW
+        taken.append((left, middle + offset))
         axis.annotate(
-            d["name"], (x, y), xytext=(7, 6), textcoords="offset points", fontsize=8.5, zorder=7,
+            d["name"], (x, y), xytext=(7, offset), textcoords="offset points", fontsize=8.5, zorder=7,
             bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
         )  # fmt: skip
 
@@ -158,7 +169,12 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     handles, labels = axes[0].get_legend_handles_labels()
     star = Line2D([], [], marker="*", ms=12, color=DESIGN, mec="white", ls="")
     figure.legend(
-        [*handles, star], [*labels, "designs of the catalogue"], loc="outside lower center", ncols=3, frameon=False, fontsize=9
+        [*handles, star],
+        [*labels, "designs of the catalogue that are not far off"],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
     )
 
 

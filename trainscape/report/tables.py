@@ -132,7 +132,9 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", show_header=is_headed, box=box.SIMPLE_HEAD, pad_edge=False)
+    # a title that is longer than the table goes on beyond it
+    shown = Text(title, style="table.title", no_wrap=True, overflow="ignore") if title else None
+    table = Table(title=shown, title_justify="left", show_header=is_headed, box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(header):
         column = [r[i] for r in rows if r[i]]
         is_number = bool(column) and i > 0 and all(c[0].isdigit() or c[0] in "+-" for c in column)

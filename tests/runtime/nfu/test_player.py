@@ -225,6 +225,26 @@ def test_synapses_have_one_reader() -> None:
         made.load({"w": np.zeros((64, 64), np.float32)})
 
 
+@pytest.mark.parametrize("op", ["max_pool", "avg_pool"])
+def test_borders_of_pooling(op: str) -> None:
+    """Around numbers that are mostly negative: a border never wins a maximum, and counts as zeros in an average."""
+    b = Builder("bordered")
+    x, w = b.input("x", f32(1, *IMAGE), Kind.DATA), b.input("w", f32(1, 1, 1, 4), Kind.PARAMETER)
+    with b.layer("a"):
+        y = b.apply("conv2d", (x, w), stride=1, pad=0)
+        y = b.apply(op, y, window=4, stride=2, pad=1)
+        b.output("logits", b.apply("flatten", y[:1])[0])
+    exact = Nfu(neuron=COARSE, synapse=COARSE, arithmetic=WIDE)
+    made, data = player(b.graph(), with_nfu(exact), steps=5, word=16, fraction=6), digits()
+    weights = np.array([-3.0, -2.0, -1.0, 1.0], np.float32)
+    made.load({"w": weights.reshape(1, 1, 1, 4)})
+    images = data.images * np.float32(data.scale)
+    bare = np.pad(images * weights, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf if op == "max_pool" else 0)
+    windows = np.lib.stride_tricks.sliding_window_view(bare, (4, 4), (1, 2))[:, ::2, ::2]
+    wanted = windows.max((4, 5)) if op == "max_pool" else np.floor(windows.mean((4, 5)) * 64) / 64
+    np.testing.assert_array_equal(made.play(data, 5).logits, wanted.reshape(5, -1))
+
+
 def test_neurons_of_a_layer_have_one_format() -> None:
     inside, outside = Fixed(), COARSE
     mixed = fixed_point(inference_graph(net(1)), neuron=inside, synapse=inside, bias=outside)

@@ -1,0 +1,104 @@
+"""The arena of one rank on a GPU: all of its values in one allocation, at the places that `hw.lower` chose.
+
+What it gives is a copy on the host; what is set is copied to the GPU. Both wait for nothing that is under way: ask between steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graph.op import OPS
+from graph.parallel.plan import Do, Rank
+from graph.tensor_type import DType, TensorType
+from hw.kernels.record import Call, own_attrs
+from hw.lowered import Lowered
+from runtime.arena import Places
+from runtime.cuda.device import Device
+from runtime.shards import Piece
+
+Array = npt.NDArray[Any]
+
+
+class DeviceArena(Places):
+    """Memory of a rank.
+
+    Parameters
+    ----------
+    lowered : says what lies where.
+    rank : whose.
+    device : where.
+    """
+
+    def __init__(self, lowered: Lowered, rank: Rank, device: Device) -> None:
+        super().__init__(lowered, rank)
+        self.device = device
+        self.memory = device.allocate(self.arena_nbytes)
+        self.base = device.address(self.memory)
+
+    def touch(self) -> None:
+        """Clear it."""
+        self.device.upload(self.memory, np.zeros(self.arena_nbytes, np.uint8))
+
+    # ------------------------------------------------------------------------------------------------------ places
+
+    def at(self, place: int, dtype: DType, size: int) -> Any:
+        """A flat device array of so many elements, so many bytes into the arena. Empty ones begin where the arena does."""
+        if not size:
+            return self.memory[:0].view(dtype.numpy)
+        return self.memory[place : place + size * dtype.itemsize].view(dtype.numpy)
+
+    def arrays(self, do: Do, call: Call, moved: tuple[int, int] = (0, 0)) -> list[Any]:
+        """Device arrays of a call's reads, writes and workspace.
+
+        `moved` are bytes from the beginning of what is read, and of what is written, to where this rank's part of it begins.
+        """
+        found, outputs = [], outputs_of(call)
+        for names, types, skip in ((call.reads, call.types, moved[0]), (call.writes, outputs, moved[1])):
+            for v, t in zip(names, types, strict=True):
+                place = self.lowered.offset(do, v, self.rank) + skip
+                found.append(self.at(place, t.dtype, t.size - skip // t.dtype.itemsize))
+        return [*found, self.at(self.lowered.layout.workspace, DType.U8, call.workspace)]
+
+    # ------------------------------------------------------------------------------------------------------ values
+
+    def array(self, value: str, *, slot: int = 0) -> Array:
+        """A copy of a value, by name. Intermediates share memory: look at them at once."""
+        t, at = self.lowered.graph.type_of(value), self.offset(value, slot)
+        return self._copied(at, t.dtype, t.shape)
+
+    def persistent(self) -> dict[str, Array]:
+        """Copies of all parameters and state of the graph, by name, for a rank that holds them whole."""
+        return {name: self.array(name) for name in self.persistent_names()}
+
+    def load(self, values: Mapping[str, Array]) -> None:
+        """Set values by name."""
+        for name, a in values.items():
+            t = self.lowered.graph.type_of(name)
+            self._set(self.offset(name), t.dtype, np.broadcast_to(a, t.shape))
+
+    def piece(self, p: Piece) -> Array:
+        """A copy of a piece of a parameter or state."""
+        return self._copied(self.piece_offset(p), self.lowered.graph.type_of(p.name).dtype, p.shape)
+
+    def put(self, p: Piece, values: Array) -> None:
+        """Set a piece of a parameter or state."""
+        self._set(self.piece_offset(p), self.lowered.graph.type_of(p.name).dtype, np.broadcast_to(values, p.shape))
+
+    def _copied(self, at: int, dtype: DType, shape: Sequence[int]) -> Array:
+        found = np.empty(shape, dtype.numpy)
+        self.device.download(found.reshape(-1), self.at(at, dtype, found.size))
+        return found
+
+    def _set(self, at: int, dtype: DType, values: Array) -> None:
+        flat = np.ascontiguousarray(values, dtype.numpy).reshape(-1)
+        self.device.upload(self.at(at, dtype, flat.size), flat)
+
+
+def outputs_of(call: Call) -> tuple[TensorType, ...]:
+    """Types of what a call writes."""
+    op = OPS.get(call.kernel.split(".")[1])
+    if op is None:  # a kernel on buffers writes the first of them
+        return call.types[:1]
+    return tuple(op.infer(call.types[: op.operands(len(call.types))], {**op.attrs, **own_attrs(call.attrs)}))

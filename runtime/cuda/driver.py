@@ -1,0 +1,107 @@
+"""What CUDA driver and GPUs this computer has. Asks the driver's library alone: no Numba, no context, so no memory of the GPU."""
+
+import ctypes
+from importlib.util import find_spec
+
+from graph.record import record
+from runtime.errors import MissingCapability
+
+LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
+INSTALL = "install NVIDIA's driver (580 or later, for CUDA 13), check it with nvidia-smi"
+TOOLKIT = "pip install 'trainscape[cuda]'"
+SIMULATOR = "simulator"
+"""What stands for the name of a GPU where kernels run in Numba's simulator."""
+
+
+@record
+class Gpu:
+    """A GPU.
+
+    Parameters
+    ----------
+    name : as the driver has it, e.g. ``"NVIDIA H200"``.
+    memory_nbytes : its memory; 0 where the driver does not say.
+    """
+
+    name: str
+    memory_nbytes: int = 0
+
+
+@record
+class Driver:
+    """A driver that answers.
+
+    Parameters
+    ----------
+    version : of CUDA that it is for, e.g. ``"13.0"``; ``""``: it finds no device.
+    gpus : in its order.
+    """
+
+    version: str
+    gpus: tuple[Gpu, ...]
+
+
+def find_driver() -> Driver | None:
+    """The driver; None: there is none."""
+    for name in LIBRARIES:
+        try:
+            library = ctypes.CDLL(name)
+            break
+        except OSError:
+            continue
+    else:
+        return None
+    count, number = ctypes.c_int(), ctypes.c_int()
+    if library.cuInit(0) != 0 or library.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return Driver(version="", gpus=())
+    library.cuDriverGetVersion(ctypes.byref(number))
+    version = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    return Driver(version=version, gpus=tuple(_gpu(library, i) for i in range(count.value)))
+
+
+def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(128)
+    library.cuDeviceGet(ctypes.byref(device), index)
+    library.cuDeviceGetName(name, len(name), device)
+    nbytes = ctypes.c_size_t()
+    total = getattr(library, "cuDeviceTotalMem_v2", None)
+    if total is None or total(ctypes.byref(nbytes), device) != 0:
+        nbytes.value = 0
+    return Gpu(name=name.value.decode(errors="replace"), memory_nbytes=nbytes.value)
+
+
+def missing(driver: Driver | None) -> str:
+    """Why nothing can run on a GPU here, and the way out; ``""``: there is a driver and a GPU."""
+    if driver is None:
+        return f"there is no CUDA driver on this computer (libcuda was not found): {INSTALL}"
+    if not driver.gpus:
+        return "the CUDA driver of this computer finds no GPU: nvidia-smi says what it sees; in a container, pass one through"
+    return ""
+
+
+def is_simulated() -> bool:
+    """Whether kernels run in Numba's simulator in this process; imports Numba."""
+    from numba.core import config
+
+    return bool(config.ENABLE_CUDASIM)
+
+
+def require_gpu() -> Gpu:
+    """The GPU that is used, the first; in the simulator what stands for one.
+
+    Raises
+    ------
+    MissingCapability : no driver, no GPU, or no compiler for its kernels; with the way out.
+    """
+    if find_spec("numba_cuda") is None:
+        raise MissingCapability(f"kernels for GPUs are compiled by numba-cuda, which is not installed: {TOOLKIT}")
+    if is_simulated():
+        return Gpu(name=SIMULATOR)
+    driver = find_driver()
+    if why := missing(driver):
+        raise MissingCapability(
+            f"{why}; then {TOOLKIT}; trainscape doctor looks again. Without a GPU: --device cpu runs on the processor, and "
+            f"GPUs of the catalogue can be predicted (trainscape hw list)"
+        )
+    assert driver is not None
+    return driver.gpus[0]

@@ -1,0 +1,34 @@
+"""Every CUDA kernel against its operator's reference, in the simulator, on samples of few threads."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from hw.kernels.record import KernelRecord
+from runtime.kernels.cuda.check import Case, cases, check, launched, records, threads
+from runtime.kernels.cuda.kernel import CUDA_KERNELS, load_families
+
+load_families()
+BUDGET = 600
+"""Threads of a case."""
+WORK = 20_000
+"""Floating-point operations of a case."""
+WRITTEN = [r for r in records() if r.name in CUDA_KERNELS and any(True for _ in cases(r))]
+
+
+def chosen(kernel: KernelRecord) -> Iterator[Case]:
+    """Cases of few threads; with an epilogue, and of algorithms beside the preferred one, only what launches something new."""
+    found, seen = sorted(cases(kernel), key=threads), set()
+    small = [c for c in found if threads(c) <= BUDGET and kernel.terms(c.call.types, c.attrs)["flop"] <= WORK]
+    for case in small or found[:1]:
+        epilogue = case.attrs.get("epilogue", "")
+        told = (epilogue, *(launch.kernel.name for launch in launched(case)))
+        if told not in seen or not (epilogue or kernel.name.count(".") > 1):
+            seen.add(told)
+            yield case
+
+
+@pytest.mark.parametrize("kernel", WRITTEN, ids=lambda r: r.name)
+def test_kernel_equals_reference(kernel: KernelRecord) -> None:
+    for case in chosen(kernel):
+        check(case)

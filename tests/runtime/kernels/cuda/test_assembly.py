@@ -1,0 +1,49 @@
+"""Every CUDA kernel compiled and assembled for every architecture, without a device; and what must come out."""
+
+from itertools import product
+
+import pytest
+
+from runtime.kernels.cuda import FAMILIES
+from runtime.kernels.cuda.compile import ARCHITECTURES, ToolkitMissing, assembled, assembler
+from runtime.kernels.cuda.kernel import CUDA_KERNELS, DeviceKernel, load_families
+
+load_families()
+DOUBLE = ".f64"
+REGISTERS, SHARED = 65_536, 48 * 1024
+"""Of a multiprocessor; bytes that a block may have without asking for more."""
+
+
+def kernels_of(family: str) -> list[DeviceKernel]:
+    """Each once, whichever calls launch it; what several families launch is the last one's."""
+
+    def launched(by: str) -> list[DeviceKernel]:
+        home = f"runtime.kernels.cuda.{by}"
+        found = [k for c in CUDA_KERNELS.values() if c.launches.__module__ == home for k in c.kernels]
+        return [k for k in (*found, *(k.older for k in found)) if k is not None]
+
+    later = {k for other in FAMILIES[FAMILIES.index(family) + 1 :] for k in launched(other)}
+    return [k for k in dict.fromkeys(launched(family)) if k not in later]
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_assemble(family: str) -> None:
+    """All architectures in one process, which compiles the functions that kernels share only once."""
+    found = kernels_of(family)
+    assert found, f"no CUDA kernel is declared in {family}.py"
+    newer = {k.older: k for k in found if k.older is not None}
+    for kernel, architecture in product(found, ARCHITECTURES):
+        if architecture < kernel.least or (kernel in newer and architecture >= newer[kernel].least):
+            continue
+        made = assembled(kernel, architecture, wanted=(DOUBLE,))
+        missing = [w for w in kernel.wants if not made.instructions[w]]
+        assert not missing, f"{made}: no {', '.join(missing)}"
+        assert made.spill_bytes == 0 or not kernel.is_hot, f"{made}: registers spill"
+        assert made.instructions[DOUBLE] == 0 or not kernel.is_hot, f"{made}: arithmetic in double precision"
+
+
+def test_a_toolkit_that_is_not_there_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cuda.pathfinder.find_nvidia_binary_utility", lambda name: None)
+    with pytest.raises(ToolkitMissing, match=r"has no ptxas; install trainscape\[cuda\]"):
+        assembler()
