@@ -74,7 +74,7 @@ def _warp(tile):
 def _in_turn(body, count):
     """A device function (found, x, y, z, first) that calls ``body(found, x, y, z, i)`` for so many i, a power of two, in order.
 
-    It is a loop unrolled by hand: once all is inlined i is a constant, sums are known by constant places, and registers hold them.
+    It is a loop unrolled by hand: once all is inlined i is a constant, sums have constant places, and registers hold them.
     """
     for half in (2**i for i in range(count.bit_length() - 1)):
         body = _twice(body, half)

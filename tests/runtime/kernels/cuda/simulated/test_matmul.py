@@ -20,7 +20,7 @@ HALVES = {Precision.BF16: 7, Precision.FP16: 10, Precision.TF32: 10}
 
 
 def rounded(x: Array, precision: Precision) -> Array:
-    """Operands as tensor cores see them, in f64: whole multiples of the unit of the last place. tf32 rounds ties away from zero."""
+    """Operands as tensor cores see them, in f64: whole multiples of the last place's unit. tf32 rounds ties away from zero."""
     if precision is Precision.F32:
         return x.astype(np.float64)
     fraction, exponent = np.frexp(x.astype(np.float64))
@@ -136,8 +136,8 @@ def test_products_beside_each_other() -> None:
     arrays = [a.ravel(), b.ravel(), np.full(6 * 8, np.nan, np.float32), np.zeros(4, np.uint8), np.arange(8, dtype=np.float32)]
     places = places_of([cuda.to_device(x) for x in arrays])
     launches = product(
-        gemm(SMALL, Precision.F32, *ANY), cut_of(6, 4, 8, SMALL, batch=2), *places[:4], numbers_a=(8, 1), numbers_b=(1, 4), pitch=8,
-        of_batch=4, bias=places[4],
+        gemm(SMALL, Precision.F32, *ANY), cut_of(6, 4, 8, SMALL, batch=2), *places[:4], numbers_a=(8, 1), numbers_b=(1, 4),
+        pitch=8, of_batch=4, bias=places[4],
     )  # fmt: skip
     got = carry_out(launches, arrays)[2].reshape(6, 2, 4)
     for i in range(2):
