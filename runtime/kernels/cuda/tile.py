@@ -217,8 +217,9 @@ def _asynchronous(tile, depth, stages, left, right, summed, kind):
             found[i] = float32(0)
         for s in range(ahead):
             at = int32(k0 + s * depth)
-            copy_a(known_a, shared, s * both, a, numbers_a, row, m, at, last)
-            copy_b(known_b, shared, s * both + size, b, numbers_b, column, n, at, last)
+            if at < last:
+                copy_a(known_a, shared, s * both, a, numbers_a, row, m, at, last)
+                copy_b(known_b, shared, s * both + size, b, numbers_b, column, n, at, last)
             commit()
         here, there = int32(0), int32(ahead * both)
         while k0 < last:

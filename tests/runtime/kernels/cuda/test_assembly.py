@@ -14,14 +14,15 @@ REGISTERS, SHARED = 65_536, 48 * 1024
 """Of a multiprocessor; bytes that a block may have without asking for more."""
 
 
+def launched(family: str) -> list[DeviceKernel]:
+    """Kernels that calls of a family launch, and those of older architectures in their place."""
+    home = f"runtime.kernels.cuda.{family}"
+    found = [k for c in CUDA_KERNELS.values() if c.launches.__module__ == home for k in c.kernels]
+    return [k for k in (*found, *(k.older for k in found)) if k is not None]
+
+
 def kernels_of(family: str) -> list[DeviceKernel]:
     """Each once, whichever calls launch it; what several families launch is the last one's."""
-
-    def launched(by: str) -> list[DeviceKernel]:
-        home = f"runtime.kernels.cuda.{by}"
-        found = [k for c in CUDA_KERNELS.values() if c.launches.__module__ == home for k in c.kernels]
-        return [k for k in (*found, *(k.older for k in found)) if k is not None]
-
     later = {k for other in FAMILIES[FAMILIES.index(family) + 1 :] for k in launched(other)}
     return [k for k in dict.fromkeys(launched(family)) if k not in later]
 
@@ -30,8 +31,8 @@ def kernels_of(family: str) -> list[DeviceKernel]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_kernels_assemble(family: str) -> None:
     """All architectures in one process, which compiles the functions that kernels share only once."""
+    assert launched(family), f"no CUDA kernel is launched by {family}.py"
     found = kernels_of(family)
-    assert found, f"no CUDA kernel is declared in {family}.py"
     newer = {k.older: k for k in found if k.older is not None}
     for kernel, architecture in product(found, ARCHITECTURES):
         if architecture < kernel.least or (kernel in newer and architecture >= newer[kernel].least):
@@ -41,6 +42,8 @@ def test_kernels_assemble(family: str) -> None:
         assert not missing, f"{made}: no {', '.join(missing)}"
         assert made.spill_bytes == 0 or not kernel.is_hot, f"{made}: registers spill"
         assert made.instructions[DOUBLE] == 0 or not kernel.is_hot, f"{made}: arithmetic in double precision"
+        assert made.registers * kernel.threads <= REGISTERS, f"{made}: a block of {kernel.threads} threads does not fit"
+        assert made.shared_bytes <= SHARED, f"{made}: too much shared memory"
 
 
 def test_a_toolkit_that_is_not_there_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
