@@ -91,9 +91,9 @@ main memory. Their cycles are their own: other arrays, other bounds. A ratio is 
 ELSEWHERE = """
 ### Recorded elsewhere
 
-Not of this run: measured before on another, loaded machine of two cores, as CPU time, the start of the process included (wall
-clock in brackets); STONNE and NiuDianNao are C++ whose sources were not at hand here. STONNE computes values; NiuDianNao runs a
-program that is given to it and counts.
+Not of this run: CPU time measured before on a loaded machine of two cores (wall clock in brackets); whether the start of the
+process is in it was not noted. STONNE and NiuDianNao are C++ whose sources were not at hand here. STONNE computes values;
+NiuDianNao runs a program that is given to it and counts.
 
 """
 
