@@ -1,4 +1,4 @@
-"""CUDA kernels against the references of their operators: on a device on every sample, in the simulator on small ones.
+"""CUDA kernels against the references of their operators: on a device and emulated on every sample, simulated on small ones.
 
 Operands lie in one piece of memory with a known pattern around each, so that a kernel that writes elsewhere is found; results are
 NaN before a kernel runs, so that an element it leaves out is found; and on a device it runs twice, so that sums in changing order
@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numba import cuda
 
 from graph.ir import Phase
 from graph.op import OPS, Array, Attrs, Work
@@ -20,8 +19,8 @@ from graph.tensor_type import DType
 from hw.kernels import KERNELS, Platform
 from hw.kernels.record import Call, KernelRecord
 from runtime.errors import RunError
-from runtime.kernels.cuda.kernel import SIMULATED, Launch, Place
-from runtime.kernels.cuda.run import address_of, launches_of, run_call
+from runtime.kernels.cuda.kernel import Launch, Machine, Place, machine
+from runtime.kernels.cuda.run import address_of, download, launches_of, run_call, upload
 
 EXACT = frozenset(
     {
@@ -127,7 +126,7 @@ class Memory:
         scratch = np.empty(call.workspace, np.uint8)
         kept = [np.ascontiguousarray(a) for a in (*case.inputs, *case.want, scratch)]
         room = sum(a.nbytes + 2 * GUARD + ALIGNED for a in kept) + ALIGNED
-        self.device: Any = cuda.to_device(np.empty(room, np.uint8))
+        self.device: Any = upload(np.empty(room, np.uint8))
         self.bytes, base, at = np.full(room, PATTERN, np.uint8), address_of(self.device), 0
         self.spans: list[tuple[int, int]] = []
         for i, a in enumerate(kept):
@@ -141,11 +140,10 @@ class Memory:
     def run(self) -> list[Array]:
         """Results; raises `KernelWrong` when anything else has changed."""
         case, count = self.case, len(self.case.inputs)
-        self.device.copy_to_device(self.bytes)
+        upload(self.bytes, self.device)
         arrays = [self.device[a:b].view(kind) for (a, b), kind in zip(self.spans, self.kinds, strict=True)]
         run_call(case.call, arrays)
-        cuda.synchronize()
-        after = self.device.copy_to_host()
+        after = download(self.device)
         changed = after != self.bytes
         for i, (a, b) in enumerate(self.spans):
             if i < count and changed[a:b].any():
@@ -191,5 +189,5 @@ def check(case: Case) -> None:
         memory = Memory(case, shifts)
         got = memory.run()
         compare(case, got)
-        if not SIMULATED and [a.tobytes() for a in got] != [a.tobytes() for a in memory.run()]:
+        if machine() is Machine.DEVICE and [a.tobytes() for a in got] != [a.tobytes() for a in memory.run()]:
             raise KernelWrong(f"{case} gives other results the second time")

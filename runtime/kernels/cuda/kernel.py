@@ -12,9 +12,10 @@ any architecture without a device, and runs in Numba's simulator as it is.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from enum import Enum
+from functools import cache, cached_property
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 from numba import cuda, types
 from numba.core import config
@@ -23,11 +24,35 @@ from graph.record import record
 from graph.registry import Registry
 from graph.tensor_type import DType
 from hw.kernels.record import Call
+from runtime.cuda.driver import find_driver
 from runtime.errors import RunError
 from runtime.kernels.cuda import FAMILIES
 
+if TYPE_CHECKING:
+    from runtime.kernels.cuda.library import Library, LibraryLaunch
+
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Kernels run in Numba's simulator, in this process."""
+
+
+class Machine(Enum):
+    """What carries launches out."""
+
+    DEVICE = "a GPU"
+    SIMULATOR = "Numba's simulator: a kernel's source"
+    EMULATOR = "runtime.ptx: the compiled kernel"
+
+
+@cache
+def machine() -> Machine:
+    """In this process: the simulator where Numba was told so, else the GPU, and where there is none the emulator."""
+    if SIMULATED:
+        return Machine.SIMULATOR
+    driver = find_driver()
+    return Machine.DEVICE if driver and driver.gpus else Machine.EMULATOR
+
+
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small layers have small grids
 VECTOR = 16
 """Bytes of a 128-bit access; what it touches is aligned to as many."""
 
@@ -144,7 +169,8 @@ class DeviceKernel:
             return cuda.jit(self.function)
         if self.older is not None and tuple(cuda.get_current_device().compute_capability) < self.least:
             return self.older.compiled
-        return cuda.jit(self.signature, fastmath=self.fast)(self.function)
+        # not optimized while it is linked: then its code comes from the PTX that is checked, and keeps what `fast` asks for
+        return cuda.jit(self.signature, fastmath=self.fast, lto=False)(self.function)
 
     def launch(self, grid: Sequence[int] | int, *arguments: Argument) -> "Launch":
         """Launch on a grid of blocks."""
@@ -181,7 +207,8 @@ class Launch:
                 raise RunError(f"kernel {self.kernel.name!r} takes {kind}, got elements {given.dtype}")
 
 
-Launches = Callable[[Call, Sequence[Place]], Sequence[Launch]]
+AnyLaunch = Union[Launch, "LibraryLaunch"]
+Launches = Callable[[Call, Sequence[Place]], Sequence[AnyLaunch]]
 
 
 @record
@@ -193,21 +220,25 @@ class CudaKernel:
     name : of the record, ``"cuda.<op>"``.
     launches : (call, places of its reads, writes and workspace) -> what is launched, in order. Empty operands launch nothing.
     kernels : every device kernel that it may launch.
+    library : whose calls it launches beside them; None: all of it is ours.
     """
 
     name: str
     launches: Launches
     kernels: tuple[DeviceKernel, ...]
+    library: "Library | None" = None
 
 
 CUDA_KERNELS: Registry[CudaKernel] = Registry("CUDA kernel")
 
 
-def cuda_kernel(name: str, kernels: Iterable[DeviceKernel]) -> Callable[[Launches], Launches]:
+def cuda_kernel(
+    name: str, kernels: Iterable[DeviceKernel], library: "Library | None" = None
+) -> Callable[[Launches], Launches]:
     """Decorator: registers the kernel of a record."""
 
     def register(launches: Launches) -> Launches:
-        CUDA_KERNELS.add(name, CudaKernel(name=name, launches=launches, kernels=tuple(kernels)))
+        CUDA_KERNELS.add(name, CudaKernel(name=name, launches=launches, kernels=tuple(kernels), library=library))
         return launches
 
     return register

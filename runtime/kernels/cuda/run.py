@@ -1,7 +1,7 @@
-"""Launches bound to arrays and carried out, on a device or in the simulator.
+"""Launches bound to arrays and carried out: by a device, in Numba's simulator, or emulated (`kernel.machine`).
 
-An array is a flat device array (`numba.cuda`), in the simulator what stands for one (`in_simulator`). Of a call there is one for
-each of its reads, writes and the workspace, in this order; where each lies decides what is launched.
+An array is a flat device array (`numba.cuda`), in the simulator what stands for one (`in_simulator`), emulated a NumPy array. Of
+a call there is one for each of its reads, writes and the workspace, in this order; where each lies decides what is launched.
 """
 
 import warnings
@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numba import cuda
 
 from graph.ops.common import type_of
 from graph.tensor_type import DType
 from hw.kernels.record import Call
 from runtime.errors import RunError
-from runtime.kernels.cuda.kernel import NUMBER, SIMULATED, Argument, Launch, Operand, Place, find
+from runtime.kernels.cuda.kernel import NUMBER, AnyLaunch, Argument, Machine, Operand, Place, find, machine
+from runtime.kernels.cuda.library import LibraryLaunch, handle_of
 
 Go = Callable[[Any], None]
 """Carries out a launch on a stream; 0: the default one."""
@@ -27,9 +29,28 @@ def in_simulator(array: np.ndarray[Any, Any]) -> Any:
     return FakeCUDAArray(array)
 
 
+def upload(array: np.ndarray[Any, Any], to: Any = None) -> Any:
+    """A copy of a NumPy array as one that launches take; over one that there is."""
+    if machine() is Machine.EMULATOR:
+        if to is None:
+            return array.copy()
+        to[...] = array
+        return to
+    return cuda.to_device(array, to=to)
+
+
+def download(array: Any) -> np.ndarray[Any, Any]:
+    """A copy of an array that launches take, when all that has been launched is done."""
+    if machine() is Machine.EMULATOR:
+        return np.array(array)
+    cuda.synchronize()
+    return np.asarray(array.copy_to_host())
+
+
 def address_of(array: Any) -> int:
     """Where an array begins, in the memory that kernels see."""
-    return int((array.__array_interface__ if SIMULATED else array.__cuda_array_interface__)["data"][0])
+    seen = array.__cuda_array_interface__ if machine() is Machine.DEVICE else array.__array_interface__
+    return int(seen["data"][0])
 
 
 def places_of(arrays: Sequence[Any]) -> list[Place]:
@@ -37,7 +58,7 @@ def places_of(arrays: Sequence[Any]) -> list[Place]:
     return [Place(index=i, address=address_of(a), dtype=_dtype(a), size=int(a.size)) for i, a in enumerate(arrays)]
 
 
-def launches_of(call: Call, places: Sequence[Place]) -> Sequence[Launch]:
+def launches_of(call: Call, places: Sequence[Place]) -> Sequence[AnyLaunch]:
     """What a call launches.
 
     Parameters
@@ -54,20 +75,47 @@ def launches_of(call: Call, places: Sequence[Place]) -> Sequence[Launch]:
     return find(call.kernel).launches(call, places)
 
 
-def bound(launch: Launch, arrays: Sequence[Any]) -> Go:
+def bound(launch: AnyLaunch, arrays: Sequence[Any]) -> Go:
     """A launch with the arrays and numbers that it passes; nothing is looked up when it is carried out."""
+    if isinstance(launch, LibraryLaunch):
+        return _called(launch, [_made(o, None, arrays) for o in launch.operands])
     made = [_made(a, kind, arrays) for a, kind in zip(launch.arguments, launch.kernel.types, strict=True)]
+    if machine() is Machine.EMULATOR:
+        from runtime.ptx.run import run_launch
+
+        def emulated(stream: Any = 0) -> None:
+            run_launch(launch, arrays)
+
+        return emulated
     function, grid, threads = launch.kernel.compiled, launch.grid, launch.kernel.threads
+    on: dict[Any, Any] = {}  # stream -> the launch on it; Numba keeps only a few, and a step has many
 
     def go(stream: Any = 0) -> None:
-        function[grid, threads, stream](*made)
+        if stream not in on:
+            on[stream] = function[grid, threads, stream]
+        on[stream](*made)
 
     def simulated(stream: Any = 0) -> None:
         with warnings.catch_warnings():  # a device says nothing of infinities and numbers that are none
             warnings.simplefilter("ignore", RuntimeWarning)
             go()
 
-    return simulated if SIMULATED else go
+    return simulated if machine() is Machine.SIMULATOR else go
+
+
+def _called(launch: LibraryLaunch, parts: Sequence[Any]) -> Go:
+    """A call of a library, told of its operands; its double where there is no device."""
+    if machine() is Machine.DEVICE:
+        call = launch.bind([address_of(p) for p in parts])
+        return lambda stream=0: call(handle_of(stream))
+    *operands, _ = parts
+
+    def double(stream: Any = 0) -> None:
+        copies = [download(p) for p in operands]
+        launch.double(copies)
+        upload(copies[-1], operands[-1])
+
+    return double
 
 
 def run_call(call: Call, arrays: Sequence[Any], stream: Any = 0) -> None:

@@ -53,7 +53,7 @@ def test_wrong_kernels_are_found(monkeypatch: pytest.MonkeyPatch, wrong: Launche
 
 def test_what_is_launched_fits_its_arrays() -> None:
     c = relu()
-    arrays = [run.in_simulator(np.zeros(15, np.float32)) for _ in range(3)]
+    arrays = [run.upload(np.zeros(15, np.float32)) for _ in range(3)]
     x, y = (p.operand for p in run.places_of(arrays)[:2])
     with pytest.raises(RunError, match="passes elements 0 to 30 of an array of 15"):
         run.bound(RELU.plain.over(30, x, twice_as_long(y), 0, 30), arrays)

@@ -71,6 +71,7 @@ def test_channels_in_fours(op: str, shape: str) -> None:
     once(c)
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("algorithm", ["tf32", "bf16", "fp16"])
 @pytest.mark.parametrize("op", OPERATORS)
 def test_tensor_cores(op: str, algorithm: str) -> None:

@@ -11,7 +11,7 @@ from hw.errors import HwError
 from hw.kernels import KERNELS
 from runtime.kernels.cuda.check import Case, Memory, check
 from runtime.kernels.cuda.kernel import load_families
-from runtime.kernels.cuda.run import in_simulator, launches_of, places_of, run_call
+from runtime.kernels.cuda.run import download, launches_of, places_of, run_call, upload
 
 load_families()
 BLOCK = 256
@@ -62,9 +62,9 @@ def test_update_in_place_equals_update_beside() -> None:
     p, g, m = numbers(23), numbers(23, 1), numbers(23, 2)
     c = case("sgd", [p, g, m], learning_rate=0.1, momentum=0.9, weight_decay=0.01)
     beside = Memory(c).run()
-    a, b, d = (in_simulator(x) for x in (p, g, m))
-    run_call(c.call, [a, b, d, a, d, in_simulator(np.empty(0, np.uint8))])
-    np.testing.assert_array_equal([p, m], beside)
+    a, b, d = (upload(x) for x in (p, g, m))
+    run_call(c.call, [a, b, d, a, d, upload(np.empty(0, np.uint8))])
+    np.testing.assert_array_equal([download(a), download(d)], beside)
 
 
 def test_buffer_kernels() -> None:

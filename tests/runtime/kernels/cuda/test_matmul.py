@@ -1,8 +1,7 @@
-"""Matrix products in the simulator: every tile, precision and way of reading, parts, batches, and what becomes of sums."""
+"""Matrix products: every tile, precision and way of reading, parts, batches, and what becomes of sums."""
 
 import numpy as np
 import pytest
-from numba import cuda
 
 from graph.op import Array
 from graph.tensor_type import DType
@@ -12,7 +11,7 @@ from runtime.kernels.cuda.kernel import DeviceKernel, Launch, Place
 from runtime.kernels.cuda.matmul import ANY, FAST, matrices
 from runtime.kernels.cuda.matrix_vector import vector_product
 from runtime.kernels.cuda.operands import ACCUMULATE, LARGE, MEDIUM, RELU, SMALL, Loader, Precision, Tile
-from runtime.kernels.cuda.run import bound, places_of
+from runtime.kernels.cuda.run import bound, download, places_of, upload
 from runtime.kernels.cuda.tile import gemm, product
 
 HALVES = {Precision.BF16: 7, Precision.FP16: 10, Precision.TF32: 10}
@@ -38,10 +37,10 @@ def operands(m: int, n: int, k: int, seed: int = 0) -> tuple[Array, Array]:
 
 def carry_out(launches: list[Launch], arrays: list[Array]) -> list[Array]:
     """Arrays after the launches."""
-    on_device = [cuda.to_device(a) for a in arrays]
+    on_device = [upload(a) for a in arrays]
     for launch in launches:
         bound(launch, on_device)()
-    return [a.copy_to_host() for a in on_device]
+    return [download(a) for a in on_device]
 
 
 def cut_of(m: int, n: int, k: int, tile: Tile, parts: int = 1, chunk: int = 0, batch: int = 1) -> GemmCut:
@@ -58,7 +57,7 @@ def multiplied(
     c = np.full((m, n), np.nan, np.float32) if c is None else c
     extra = [] if bias is None else [bias]
     arrays = [x.ravel(), y.ravel(), c.ravel(), np.full(max(cut.workspace, 4), 0xFF, np.uint8), *extra]
-    places = places_of([cuda.to_device(p) for p in arrays])
+    places = places_of([upload(p) for p in arrays])
     launches = product(
         kernel, cut, *places[:4], numbers_a=(1, m) if ta else (k, 1), numbers_b=(k, 1) if tb else (1, n), pitch=n,
         bias=places[4] if extra else None, flags=flags,
@@ -74,6 +73,7 @@ def close(got: Array, want: Array, near: float = 3e-6) -> None:
 LARGE_CASES = [(Precision.F32, *how) for how in FAST] + [(p, False, False) for p in Precision if p is not Precision.F32]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "ta", "tb"), LARGE_CASES)
 def test_large_tiles(precision: Precision, ta: bool, tb: bool) -> None:
     """A tile that is filled in part, and k that is no multiple of a slab."""
@@ -84,6 +84,7 @@ def test_large_tiles(precision: Precision, ta: bool, tb: bool) -> None:
     close(got, rounded(a, precision) @ rounded(b, precision))
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("precision", Precision)
 @pytest.mark.parametrize(
     "how", [ANY, FAST[False, False], FAST[False, True], FAST[True, False]], ids=lambda h: h[0].name + h[1].name
@@ -134,7 +135,7 @@ def test_products_beside_each_other() -> None:
     """A batch shares its operands where loaders say so; results lie apart, between rows that belong to others."""
     a, b = operands(6, 4, 8)
     arrays = [a.ravel(), b.ravel(), np.full(6 * 8, np.nan, np.float32), np.zeros(4, np.uint8), np.arange(8, dtype=np.float32)]
-    places = places_of([cuda.to_device(x) for x in arrays])
+    places = places_of([upload(x) for x in arrays])
     launches = product(
         gemm(SMALL, Precision.F32, *ANY), cut_of(6, 4, 8, SMALL, batch=2), *places[:4], numbers_a=(8, 1), numbers_b=(1, 4),
         pitch=8, of_batch=4, bias=places[4],
@@ -155,8 +156,9 @@ def test_what_is_no_number_stays_none(precision: Precision) -> None:
     np.testing.assert_array_equal(np.isposinf(got), np.isposinf(want))
 
 
-@pytest.mark.parametrize(("m", "n"), [(1, 6), (1, 68), (6, 1)])
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("m", "n", "turned"), [(1, 6, False), (1, 6, True), (1, 68, False), (1, 12, True), (6, 1, False), (6, 1, True)]
+)
 @pytest.mark.parametrize(("k", "parts"), [(0, 1), (5, 1), (132, 2)])
 def test_products_with_a_vector(m: int, n: int, turned: bool, k: int, parts: int) -> None:
     """The matrix along k and along the outputs, aligned and not, whole and in parts, with a bias and a ReLU."""
@@ -168,7 +170,7 @@ def test_products_with_a_vector(m: int, n: int, turned: bool, k: int, parts: int
     cut = GemmCut(m=m, n=n, k=k, tile=0, parts=parts, chunk=chunk)
     arrays = [np.ascontiguousarray(matrix).ravel(), x.ravel(), np.full(m * n, np.nan, np.float32), bias]
     arrays.insert(3, np.zeros(max(cut.workspace, 4), np.uint8))
-    places = places_of([cuda.to_device(p) for p in arrays])
+    places = places_of([upload(p) for p in arrays])
     launches = vector_product(cut, *places[:4], is_deep=is_deep, bias=places[4], flags=RELU)
     got = carry_out(launches, arrays)[2].reshape(m, n)
     close(got, np.maximum(a.astype(np.float64) @ b + bias, 0))
