@@ -4,7 +4,7 @@ A role says it with the place of its compute stream: ``"device"``, the next free
 name (``"nfu"``), the next free device of that; or ``"host"``, the computer around the devices. Devices of a kind are taken in the
 order of the best ring (`hw.topology.ring_order`). A role with an axis ``"node"`` keeps to it:
 its ranks with coordinate k there stand in node k, and those of a role that `is_turned` begin k / nodes of the way around. On this
-computer there is nothing around the cores, so a rank on its host takes a core of its own.
+computer there is nothing around the cores, so a rank on its host takes a core of its own; so it does beside a GPU.
 """
 
 from collections.abc import Sequence
@@ -46,6 +46,11 @@ def role_device(system: System, role: Role) -> Device:
             f"it on devices, or use a system whose hosts are known"
         )
     return system.device_at(system.host_places[0])
+
+
+def platform_here(role: Role, platform: Platform) -> Platform:
+    """The platform of a role on this computer: what it places on a host runs on cores, also beside a GPU."""
+    return Platform.CPU if role.places.get("compute", DEVICE) == HOST_PART else platform
 
 
 def placed(plan: Plan, topology: Topology, *, oversubscribed: bool = False, is_numbered: bool = False) -> dict[Rank, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from graph.record import record
 from hw.errors import HwError, StaleProfile
@@ -40,10 +40,12 @@ class Coefficients:
     small: float = 1.0
     residuals: tuple[float, ...] = ()
     unseen: tuple[float, ...] = ()
+    caches: ClassVar[tuple[int, int]] = SMALL, LARGE
 
     def of_step(self, nbytes: int | None) -> dict[str, float]:
         """Term -> seconds for one of it, in a step that touches so many bytes; None: many. Between the two, by its logarithm."""
-        reach = 1.0 if nbytes is None else math.log(max(nbytes, 1) / SMALL) / math.log(LARGE / SMALL)
+        few, many = self.caches
+        reach = 1.0 if nbytes is None else math.log(max(nbytes, 1) / few) / math.log(many / few)
         large = min(max(reach, 0.0), 1.0)
         factor = large + (1 - large) * self.small
         return {t: factor * s for t, s in self.seconds_per.items()}

@@ -156,7 +156,8 @@ class Executor(Arena):
         return Memory()
 
     def _fail(self, outcome: Outcome) -> None:
-        step, at = int(self.words[Word.AT_STEP]), self.table.name(int(self.words[Word.AT_ACTION]))
+        step = int(self.words[Word.AT_STEP])
+        at = self.table.name(int(self.words[Word.AT_ACTION]), step)
         if outcome is Outcome.NO_INPUT and self.stage is not None:
             raise self.stage.failure()
         if outcome is Outcome.TIMED_OUT:

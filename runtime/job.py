@@ -163,12 +163,14 @@ def build(job: Job) -> tuple[Plan, Mapping[str, Lowered]]:
     from graph.text import from_text
     from hw.kernels.record import Platform
     from hw.lower import lower
+    from hw.place import platform_here
 
     model = from_text(job.model) if job.model else None
     plan = STRATEGIES[job.strategy](model, Sgd(**job.optimizer), **job.params)
     if job.plan_hash and job.plan_hash != plan.hash:
         raise InvalidJob(f"the job was made for plan {job.plan_hash}, here its parameters give plan {plan.hash}")
-    lowered = {r.name: lower(plan, r.name, Platform(job.platform), algorithms=job.algorithms) for r in plan.roles}
+    platform = Platform(job.platform)
+    lowered = {r.name: lower(plan, r.name, platform_here(r, platform), algorithms=job.algorithms) for r in plan.roles}
     if job.lowered_hash and job.lowered_hash != lowered_hash(lowered):
         raise InvalidJob(f"the job was lowered to {job.lowered_hash}, here it lowers to {lowered_hash(lowered)}")
     return plan, lowered

@@ -142,12 +142,12 @@ class Table:
         self.place[i], self.nbytes[i] = place(ref), self.plan.nbytes(self.rank, ref)
         self.wire[i], self.stride[i], self.tag[i] = wires[wire].address, wires[wire].stride, tag_of(ins.tag)
 
-    def name(self, leaf: int) -> str:
-        """The id of a leaf, as text, and whom it waits for."""
+    def name(self, leaf: int, step: int) -> str:
+        """The id of a leaf in a step, as text, and whom it waits for."""
         if leaf < 0:
             return "nothing"
         a = self.leaves[leaf]
-        text = "/".join(map(str, a.id))
+        text = "/".join(map(str, (step, *a.id[1:])))
         if isinstance(a.ins, Send):
             return f"{text} for {self.plan.peer(self.rank, a.ins.to)}"
         if isinstance(a.ins, Recv) and not isinstance(a.ins.source, str):

@@ -87,6 +87,13 @@ def published_chips() -> str:
     return markdown_table(*published_cells(devices())).rstrip()
 
 
+def gpu_targets() -> str:
+    """The numbers to reach on a GPU, and what came of the run that was committed."""
+    from benchmarks.gpu.targets import page_table
+
+    return page_table()
+
+
 PRINTED: dict[str, tuple[str, ...]] = {
     "class1": ("run CLASS1",),
     "shape": ("run --shape conv:nx=32,ny=32,kx=3,ky=3,ni=48,no=40 --schedule rows=4,columns=8,maps=1,order=synapses",),
@@ -128,6 +135,7 @@ MADE = [
     ("compare-hardware.md", "nets", partial(hardware, "alexnet*", "lenet", "vgg16", "resnet50")),
     ("compare-hardware.md", "dadiannao", dadiannao),
     ("nfu.md", "published", published_chips),
+    ("gpu.md", "targets", gpu_targets),
     *(("nfu.md", mark, partial(printed, commands)) for mark, commands in PRINTED.items()),
 ]
 

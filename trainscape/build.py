@@ -14,17 +14,21 @@ from graph.parallel.strategies import STRATEGIES
 from graph.passes.join_layers import join_layers
 from hw.catalogue import host_gpu_system, host_system
 from hw.cost import cost_model
-from hw.errors import DoesNotFit
+from hw.errors import DoesNotFit, StaleProfile
 from hw.gpu_profile import AnyProfile, GpuProfile
 from hw.input_stage import InputStage
+from hw.kernels import KERNELS, chosen
 from hw.kernels.record import Platform
 from hw.lower import lower
 from hw.lowered import Lowered
 from hw.model import GPU_PAGE, PAGE, Overheads, PlacedModel
-from hw.place import role_device
+from hw.place import platform_here, role_device
+from hw.profile import Profile
 from hw.stack import Stack
 from hw.system import System
 from trainscape import gpu_profile, host_profile
+from trainscape.algorithms import taken
+from trainscape.errors import MissingCapability
 from trainscape.fit import advice
 from trainscape.numerics import numerics
 from trainscape.scenario import RunsOn, Scenario
@@ -118,7 +122,22 @@ class Built:
         """Role -> kernel calls and arena, for the platform of what its ranks stand on."""
         if self._like is not None:
             return self._like.lowered
-        return {r.name: lower(self.plan, r.name, self.platform_of(r)) for r in self.plan.roles}
+        return {r.name: self._lowered(r) for r in self.plan.roles}
+
+    def _lowered(self, role: Role) -> Lowered:
+        platform = self.platform_of(role)
+        return lower(self.plan, role.name, platform, algorithms=chosen(self.scenario.system.algorithm, platform))
+
+    @cached_property
+    def algorithms(self) -> Mapping[str, str]:
+        """Operator -> algorithm, of those that the scenario asks for and the plan has; empty where it asks for none."""
+        return {} if self.scenario.system.algorithm is None else taken(self.scenario.system.algorithm, self.lowered.values())
+
+    @cached_property
+    def arithmetic(self) -> tuple[str, ...]:
+        """Formats that the kernels round to before they multiply (`hw.kernels.record.KernelRecord.arithmetic`)."""
+        found = (KERNELS[c.kernel].arithmetic for low in self.lowered.values() for c in low.calls)
+        return tuple(dict.fromkeys(f for f in found if f))
 
     @property
     def is_host(self) -> bool:
@@ -146,7 +165,7 @@ class Built:
 
     def platform_of(self, role: Role) -> Platform:
         """Whose kernels a role runs: those of the devices, or of the hosts around them."""
-        return self._here if self.is_host else role_device(self.system, role).platform
+        return platform_here(role, self._here) if self.is_host else role_device(self.system, role).platform
 
     @cached_property
     def profile(self) -> AnyProfile | None:
@@ -156,6 +175,16 @@ class Built:
         return self._profile or (gpu_profile if self.is_gpu else host_profile).require()
 
     @cached_property
+    def gpu(self) -> tuple[str, int]:
+        """Name and memory of this computer's GPU, calibrated or not; raises `MissingCapability`: there is none."""
+        if isinstance(self._profile, GpuProfile):
+            return self._profile.gpu, self._profile.memory_nbytes
+        from runtime.cuda.driver import require_gpu
+
+        found = require_gpu()
+        return found.name, found.memory_nbytes
+
+    @cached_property
     def system(self) -> System:
         """Devices and links. Of this computer as many cores as there are ranks, or all: then ranks take turns."""
         if self._system is not None:
@@ -163,8 +192,18 @@ class Built:
         if self.profile is None:
             return catalogue_system(self.scenario.system)
         if isinstance(self.profile, GpuProfile):
-            return host_gpu_system(self.profile, len(self.plan.ranks))
+            return host_gpu_system(self.profile, len(self.plan.ranks), self._around)
         return host_system(self.profile, self.scenario.system.devices or min(len(self.plan.ranks), self.profile.cores))
+
+    @cached_property
+    def _around(self) -> Profile | None:
+        """The profile of the cores beside the GPU, where ranks stand on them; raises `StaleProfile`: none serves."""
+        if not self.is_gpu or all(self.platform_of(r) is self.platform for r in self.plan.roles):
+            return None
+        try:
+            return host_profile.require()
+        except MissingCapability as e:  # it is of these ranks alone, and other strategies have none of them
+            raise StaleProfile(f"ranks on cores beside the GPU are priced by the calibration of those: {e}") from e
 
     @property
     def input_stage(self) -> InputStage:
@@ -195,7 +234,7 @@ class Built:
             system=self.system,
             plan=self.plan,
             lowered=self.lowered,
-            cost=lambda device: cost_model(device, profile),
+            cost=lambda device: cost_model(device, profile if device.platform is self.platform else self._around),
             overheads=overheads,
             memory_beyond_arena=beyond,
             page=GPU_PAGE if self.is_gpu else PAGE,

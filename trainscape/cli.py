@@ -24,6 +24,7 @@ _COMMANDS = {
     "demo": "A tour: train, predict, compare, in one command.",
     "model": "List and show models of the zoo.",
     "hw": "List and show systems, devices and links.",
+    "kernels": "List kernels; compile those of CUDA.",
     "nfu": "Time, energy and values on a DianNao-style NFU.",
     "calibrate": "Measure this computer's kernels and memory.",
     "doctor": "What this computer has, and what is missing.",

@@ -29,8 +29,8 @@ from trainscape.strategies import VARIANTS, Variant, is_there, name_of, settings
 from trainscape.zoo_graph import model_graph
 
 UNKNOWN = ("mfu", "energy_j", "energy_basis", "epoch_s", "kwh_per_epoch", "usd_per_epoch")
-SECTIONS = ("parallel", "numerics")
-"""Sections of a scenario that may not suit another strategy."""
+SECTIONS = ("parallel", "numerics", "system")
+"""Sections of a scenario that may not suit another strategy or system."""
 
 
 @record

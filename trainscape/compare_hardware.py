@@ -134,7 +134,8 @@ def on_system(scenario: Scenario, system: str) -> Scenario:
     """The scenario on another system, as many nodes of it as its entry has; raises `DoesNotFit` when a setting is not allowed."""
     if system == scenario.system.name:
         return scenario
-    return changed(scenario, {"system": {"name": system, "precision": scenario.system.precision.value}})
+    kept = {k: v for k, v in scenario.settings()["system"].items() if k in ("precision", "algorithm")}
+    return changed(scenario, {"system": {**kept, "name": system}})
 
 
 def held(row: Row, first: Row) -> Against:

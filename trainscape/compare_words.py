@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from trainscape.compare import Row
 from trainscape.predict import Prediction
-from trainscape.report.tables import nbytes, seconds, share
+from trainscape.report.tables import nbytes, rate, seconds, share
 
 CLOSE = 1.005  # factor below which two steps are as good as equal
 WORTH = 0.05  # of a difference: less is not worth a word
@@ -25,7 +25,7 @@ def winner_sentence(rows: Sequence[Row]) -> str:
         hint = f"; the smallest change that fits: {first.change.words}" if first.change else ""
         return f"Nothing fits: {_name(first, rows)}: {first.reason}{hint}."
     best = able[0]
-    said = f"{_name(best, rows)} is the fastest with {seconds(_step(best))} a step ({best.samples_per_s:,.0f} samples/s)"
+    said = f"{_name(best, rows)} is the fastest with {seconds(_step(best))} a step ({rate(best.samples_per_s)} samples/s)"
     if len(able) == 1:
         return f"{said}; nothing else can be compared with it." if len(rows) > 1 else f"{said}."
     second = able[1]

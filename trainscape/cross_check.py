@@ -51,12 +51,8 @@ def cross_check(scenario: Scenario, data_folder: Path | None = None, doubtful: C
 
     found = [f for rule, keys in _RULES.items() if can_tell(keys) for f in rule(scenario)]
     warnings = list(_warnings(scenario))
-    if data_folder is not None and can_tell(_DATA) and not data_folder.is_dir():
-        message = f"there is no folder {data_folder}"
-        if scenario.system.name == HOST:
-            found.append(Finding(path=("run", "data", "folder"), message=message))
-        else:  # a prediction for another place needs no data here
-            warnings.append(f"run.data.folder: {message}")
+    if data_folder is not None and can_tell(_DATA) and not data_folder.is_dir():  # a plan and a prediction need no data
+        warnings.append(f"run.data.folder: there is no folder {data_folder.resolve()}, so nothing can be trained on it here")
     return Findings(findings=tuple(found), warnings=tuple(warnings))
 
 
@@ -176,6 +172,14 @@ def _of_kind(s: Scenario, place: str) -> str:
         return f" of kind {place}"
     kinds = () if s.system.name == HOST else catalogue_system(s.system).kinds
     return f" of kind {kinds[0]}" if len(kinds) > 1 else ""
+
+
+def _algorithm(s: Scenario) -> Iterator[Finding]:
+    """What is asked for is there, on something that ranks stand on."""
+    from trainscape.algorithms import objections
+
+    for path, message, kind in objections(s):
+        yield Finding(path=path, message=message, kind=kind)
 
 
 def _numerics(s: Scenario) -> Iterator[Finding]:
@@ -318,6 +322,7 @@ _RULES: dict[Callable[[Scenario], Iterator[Finding]], tuple[Loc, ...]] = {
     _system: (("system",),),
     _platform: (("system",),),
     _devices: (("system",), *(("parallel", key) for key in ("strategy", "ranks", *_PLACED))),
+    _algorithm: (("system",), *(("parallel", key) for key in ("strategy", *_PLACED))),
     _numerics: (("parallel", "strategy"), ("numerics",)),
     _nfu: (("system",), ("numerics",), *(("parallel", key) for key in ("strategy", *_PLACED))),
     _input: (("run", "data"), ("system", "name")),

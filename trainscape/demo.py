@@ -22,7 +22,7 @@ from trainscape.report.json_document import result
 from trainscape.report.publication import publish
 from trainscape.report.run import Run
 from trainscape.report.run_folder import RunFolder
-from trainscape.report.tables import COST_MODELS, comparison_table, percent, plain_table, seconds, share
+from trainscape.report.tables import COST_MODELS, comparison_table, percent, plain_table, rate, seconds, share
 from trainscape.results import prediction_run, validation_run
 from trainscape.scenario import RunsOn
 from trainscape.systems import HOST
@@ -35,6 +35,12 @@ system: {name: host}
 parallel: {strategy: data, ranks: 1, collective: ring, bucket: 32 KiB}
 run: {steps: 1000, learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0001, data: digits, held_out: 360, timeout: 120 s}
 """
+SIMULATED = ("model.width=0.1", "model.depth=1", "model.batch=2", "run.steps=2", "run.held_out=4", "run.timeout=3600 s")
+"""What of it Numba's simulator of a GPU is up to: it takes a tenth of a millisecond for a thread of a kernel."""
+SIMULATED_NOTE = (
+    "Kernels run in Numba's simulator (NUMBA_ENABLE_CUDASIM): the net is cut down to almost nothing and trained for two steps, "
+    "so that all of the demo is seen in a few minutes. What is measured tells how slow the simulator is, and accuracy is chance."
+)
 RANKS = (1, 2)
 ELSEWHERE = ("dgx1-v100", 8)
 NOTE = (
@@ -54,7 +60,8 @@ class Variant:
         """The scenario: the demo's own, the user's overrides, then what makes this variant."""
         mine = [f"parallel.ranks={self.ranks}", f"system.name={self.system}"]
         if self.system != HOST:
-            mine.append("system.platform=null")  # which part of this computer is meant says nothing of another
+            # which part of this computer is meant, and with which algorithms, says nothing of another
+            mine += ["system.platform=null", "system.algorithm=null"]
         return load_text(SCENARIO, "demo", (*overrides, *mine), seed)
 
 
@@ -71,13 +78,17 @@ def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = 
     Raises
     ------
     ScenarioError : an override is wrong.
+    MissingCapability : it is to run on a GPU, and there is none.
     DistributedFailure : a worker died.
     """
     here = [Variant(ranks=n).load(overrides, seed) for n in RANKS]
+    if here[0].scenario.system.platform is RunsOn.CUDA and is_simulated_gpu():
+        here = [Variant(ranks=n).load((*SIMULATED, *overrides), seed) for n in RANKS]
+        output.note(SIMULATED_NOTE)
     elsewhere = Variant(ranks=ELSEWHERE[1], system=ELSEWHERE[0]).load(overrides, seed)
-    folder = RunFolder.create(out or Path("runs") / "demo", command="demo", settings=here[0].scenario.settings())
     output.note(NOTE)
     _prepare(output, here[0])
+    folder = RunFolder.create(out or Path("runs") / "demo", command="demo", settings=here[0].scenario.settings())
     runs = [run for loaded in here if (run := _validate(output, loaded)) is not None]
     runs.append(_predict(elsewhere))
     document = _document(here[0], runs, folder)
@@ -94,6 +105,13 @@ def demo(output: Output, *, out: Path | None = None, overrides: Sequence[str] = 
     publish(folder, title, document, runs, notes=[NOTE], appendix=comparison.page())
     output.show(f"{folder.path}/: report.md, step.png, compare.png, result.json, and trace.json.gz for https://ui.perfetto.dev")
     return document
+
+
+def is_simulated_gpu() -> bool:
+    """Whether the GPU of this computer is Numba's simulator of one; raises `MissingCapability` when there is neither."""
+    from runtime.cuda.driver import SIMULATOR, require_gpu
+
+    return require_gpu().name == SIMULATOR
 
 
 def _prepare(output: Output, loaded: Loaded) -> None:
@@ -162,8 +180,8 @@ def _table(runs: Sequence[Run]) -> Any:
     for run in runs:
         p, m = run.document["predicted"], run.document.get("measured") or {}
         error = (run.document.get("error") or {}).get("step")
-        rate = f"{m.get('samples_per_s') or p['samples_per_s']:,.0f}"
-        rows.append([run.title, seconds(p["step_s"]), seconds(m.get("step_s")), percent(error), rate])
+        samples = rate(m.get("samples_per_s") or p["samples_per_s"])
+        rows.append([run.title, seconds(p["step_s"]), seconds(m.get("step_s")), percent(error), samples])
     return plain_table(("a training step", "predicted", "measured", "error", "samples/s"), rows)
 
 

@@ -45,9 +45,10 @@ class Finding:
         return {"name": self.name, "status": self.status.value, "text": self.text, "advice": self.advice or None, **self.values}
 
 
-def examine() -> list[Finding]:
-    """Look at everything."""
-    return [_versions(), _cores(), _memory(), _shared_memory(), _cuda(), _kernels(), _profile(), _extras()]
+def examine(*, is_gpu: bool = False) -> list[Finding]:
+    """Look at everything; `is_gpu`: also at the profile of this computer's GPU, for which Numba is imported."""
+    found = [_versions(), _cores(), _memory(), _shared_memory(), _cuda(), _kernels(), _profile(), _extras()]
+    return [*found, _gpu_profile()] if is_gpu else found
 
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "simpy", "networkx", "scipy", "pydantic", "ruamel.yaml", "click", "rich", "matplotlib")
@@ -184,6 +185,20 @@ def _profile() -> Finding:
     status = {ProfileStatus.PRESENT: Status.OK, ProfileStatus.STALE: Status.WARNING}.get(found.status, Status.MISSING)
     advice = "" if found.status is ProfileStatus.PRESENT else "run trainscape calibrate; it takes up to 3 minutes"
     return Finding(name="profile", status=status, text=f"{found.status}: {found.text}", values=values, advice=advice)
+
+
+def _gpu_profile() -> Finding:
+    from runtime.errors import MissingCapability
+    from trainscape.gpu_profile import state
+    from trainscape.host_profile import Status as ProfileStatus
+
+    try:
+        found = state()
+    except MissingCapability:  # `_cuda` says which
+        return Finding(name="GPU profile", status=Status.MISSING, text="no GPU that could be calibrated", values={})
+    values, text = {"profile": found.status.value, "gpu": found.gpu}, f"{found.gpu}, {found.status}: {found.text}"
+    status = Status.OK if found.status is ProfileStatus.PRESENT else Status.WARNING
+    return Finding(name="GPU profile", status=status, text=text, values=values)
 
 
 _EXTRAS = {"notebook": ("jupytext", "nbclient", "ipykernel"), "cuda": ("numba-cuda",)}

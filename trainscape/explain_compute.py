@@ -148,7 +148,7 @@ def sources(name: str) -> Mapping[str, str]:
 def _roofline_lines(built: "Built", rank: Rank, p: Priced) -> list[Line]:
     """The device's numbers, and the longest call worked out."""
     d, said = built.placed.device_of(rank), sources(built.placed.device_of(rank).name)
-    dtype = built.scenario.system.precision.value
+    dtype = KERNELS[p.call.kernel].arithmetic or built.scenario.system.precision.value
     peak, e = d.flop_per_second(dtype), d.efficiency
     found = [
         Line(symbol="P", value=peak, unit="flop/s", formula=f"peak for {dtype}", source=said.get(f"peak.{dtype}", "")),

@@ -57,6 +57,18 @@ Fraction = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["10 %", 0.1]}),
 ]
 
+
+def _algorithm(value: Any) -> Any:
+    """The shape alone: which names there are depends on where ranks stand (`trainscape.algorithms`)."""
+    names = [value] if isinstance(value, str) else [*value, *value.values()] if isinstance(value, dict) and value else [None]
+    if not all(isinstance(n, str) and n for n in names):
+        raise ValueError("write the name of an algorithm, or {operator: algorithm, ...}")
+    return value
+
+
+Algorithm = Annotated[str | dict[str, str], BeforeValidator(_algorithm)]
+"""One name for all operators that have it, or operator -> name."""
+
 # Names of open sets (registries, catalogue) are looked up when a file is read, and are not in the JSON Schema: adding a
 # device or a model must not touch another file.
 ModelName = Annotated[str, AfterValidator(one_of("model", "trainscape model list"))]

@@ -16,6 +16,9 @@ from graph.parallel.plan import Rank
 from graph.parallel.strategies import STRATEGIES
 from graph.record import record
 from hw.errors import DoesNotFit, HwError
+from hw.kernels.record import Platform
+from hw.model import GPU_PAGE
+from runtime.errors import MissingCapability as GpuMissing
 from trainscape.errors import MissingCapability
 from trainscape.report.tables import nbytes
 from trainscape.scenario import Scenario
@@ -73,12 +76,26 @@ def fullest(built: "Built") -> Shortage:
 
     Raises `DoesNotFit` when there is no such plan, or no room for it.
     """
+    if built.is_gpu:
+        return _fullest_on_gpu(built)
     placed = built.placed
     found = [
         Shortage(rank=r, need=placed.memory_bytes(r), have=placed.memory_capacity_bytes(r), device=placed.device_of(r).name)
         for r in (built.plan.first_rank(role.name) for role in built.plan.roles)
     ]
     return max(found, key=lambda s: s.lack)
+
+
+def _fullest_on_gpu(built: "Built") -> Shortage:
+    """Ranks that share this computer's GPU have even parts of its memory."""
+    name, have = built.gpu
+    nbytes = {role: low.layout.nbytes for role, low in built.lowered.items() if low.platform is Platform.CUDA}
+    role = max(nbytes, key=lambda r: nbytes[r])
+    need = -(-nbytes[role] // GPU_PAGE) * GPU_PAGE
+    ranks = sum(rank.role in nbytes for rank in built.plan.ranks)
+    part = have // ranks if have else need  # a driver need not say how much there is
+    of_all = f"its part of {name}" if ranks > 1 else name
+    return Shortage(rank=built.plan.first_rank(role), need=need, have=part, device=of_all)
 
 
 def shortage(built: "Built") -> Shortage | None:
@@ -155,7 +172,7 @@ def _is_possible(change: Change, scenario: Scenario) -> bool:
             return False
         built = _built(other)
         return bool(built.plan.roles) and shortage(built) is None
-    except MissingCapability:  # this computer is not calibrated, so its memory is not known; but there is a plan
+    except (MissingCapability, GpuMissing):  # this computer is not calibrated, so its memory is not known; but there is a plan
         return True
     except (HwError, GraphError):
         return False
@@ -172,7 +189,7 @@ def _line(scenario: Scenario) -> Line | None:
         try:
             built = _built(changed(scenario, {"model.batch": samples * scenario.parallel.parts}))
             lack = fullest(built).lack
-        except (HwError, GraphError, MissingCapability):
+        except (HwError, GraphError, MissingCapability, GpuMissing):
             return None
         points.append((samples, lack))
     if len(points) < 2:

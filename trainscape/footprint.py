@@ -1,7 +1,7 @@
 """What a predicted training uses: how much of its devices' arithmetic, how much energy and money, a step and an epoch."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from graph.errors import GraphError
 from graph.ir import Graph, Kind
@@ -26,7 +26,8 @@ class Footprint:
     ----------
     model_flop : arithmetic that the model itself asks for in a step (`model_flop`).
     devices : that ranks stand on.
-    peak_flop_per_second : of all those devices together, for the element type.
+    peak_flop_per_second : of all those devices together, for the element type; or for the fastest of the formats in which the
+        algorithms that were asked for multiply.
     mfu : model flop utilization: model flop / (step x peak) (Chowdhery et al., "PaLM", 2022, appendix B).
     joules : of a step, of the nodes that are used.
     energy_basis : what the joules rest on, in words.
@@ -111,13 +112,15 @@ def model_flop(graph: Graph, *, trains: bool = True) -> int:
 
 def _peak(p: Prediction, used: Mapping[str, int]) -> float | None:
     """Flop per second of so many devices of each kind; None where their data sheet is not known, or there are none."""
-    system, dtype = p.built.system, p.built.scenario.system.precision.value
+    system, dtypes = p.built.system, (p.built.scenario.system.precision.value, *p.built.arithmetic)
     try:
-        return sum(_peak_of(system.group(kind).device, dtype) * n for kind, n in used.items()) or None
+        return sum(_peak_of(system.group(kind).device, dtypes) * n for kind, n in used.items()) or None
     except (HwError, GraphError):
         return None
 
 
-def _peak_of(device: Device, dtype: str) -> float:
+def _peak_of(device: Device, dtypes: Sequence[str]) -> float:
     """Of one device; an NFU's is that of its multipliers, in fixed point: a multiply-add of each in every cycle."""
-    return device.flop_per_second(dtype) if device.nfu is None else 2 * device.nfu.multipliers * device.nfu.clock_hz
+    if device.nfu is not None:
+        return 2 * device.nfu.multipliers * device.nfu.clock_hz
+    return max(device.flop_per_second(dtype) for dtype in dtypes if dtype == dtypes[0] or dtype in device.peak)

@@ -1,12 +1,11 @@
 """The calibration profile of this computer's GPU: is there one, and does it fit the kernels at hand?"""
 
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from graph.record import record
 from hw.errors import HwError, StaleProfile
 from trainscape.errors import MissingCapability
-from trainscape.host_profile import Status
+from trainscape.host_profile import Status, in_a_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,17 +45,19 @@ def state() -> GpuState:
         profile = load_gpu_profile(path)
         profile.check(source_hashes())
     except StaleProfile as e:
-        return GpuState(gpu=gpu, status=Status.STALE, text=shorten(str(e), 160, placeholder=" ..."))
+        return GpuState(gpu=gpu, status=Status.STALE, text=in_a_line(e, AGAIN))
     except HwError as e:
         return GpuState(gpu=gpu, status=Status.MISSING, text=str(e))
-    return GpuState(gpu=gpu, status=Status.PRESENT, text=f"{profile.created}, driver {profile.driver}", profile=profile)
+    text = ", driver ".join(filter(None, (profile.created, profile.driver)))  # a simulator has none
+    return GpuState(gpu=gpu, status=Status.PRESENT, text=text, profile=profile)
 
 
 def require() -> "GpuProfile":
     """The profile; raises `MissingCapability` when there is no GPU, or no profile of it that can be used."""
     found = state()
     if found.profile is None:
-        raise MissingCapability(f"the GPU of this computer, {found.gpu}, is {found.status}: {found.text}")
+        what = f"the GPU of this computer, {found.gpu}, is {found.status}: {found.text}"
+        raise MissingCapability(found.text if found.status is Status.STALE else what)
     return found.profile
 
 

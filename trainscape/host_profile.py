@@ -38,7 +38,7 @@ class State:
 
 def state() -> State:
     """Look at the profile."""
-    from hw.profile import cpu_name, default_path, load_profile
+    from hw.profile import AGAIN, cpu_name, default_path, load_profile
     from runtime.kernels.build import source_hashes  # reads text, imports no compiler
 
     if not default_path().is_file():
@@ -47,15 +47,21 @@ def state() -> State:
         profile = load_profile()
         profile.check(source_hashes(), cpu_name())
     except StaleProfile as e:
-        return State(status=Status.STALE, text=shorten(str(e), 160, placeholder=" ..."))
+        return State(status=Status.STALE, text=in_a_line(e, AGAIN))
     except HwError as e:
         return State(status=Status.MISSING, text=str(e))
     return State(status=Status.PRESENT, text=f"{profile.created}, {profile.cores} cores of {profile.cpu}", profile=profile)
+
+
+def in_a_line(why: StaleProfile, again: str, most: int = 160) -> str:
+    """What is stale, as far as a line holds it, and in any case what to do."""
+    text = str(why)
+    return text if len(text) <= most else f"{shorten(text, most - len(again), placeholder=' ...')}; {again}"
 
 
 def require() -> "Profile":
     """The profile; raises `MissingCapability` when there is none that can be used."""
     found = state()
     if found.profile is None:
-        raise MissingCapability(f"this computer is {found.status}: {found.text}")
+        raise MissingCapability(found.text if found.status is Status.STALE else f"this computer is {found.status}: {found.text}")
     return found.profile

@@ -9,6 +9,8 @@ from typing import Any
 
 from graph.parallel.plan import Plan
 from graph.text import to_text
+from hw.kernels import chosen
+from runtime.cuda.driver import is_simulated
 from runtime.dist.launch import run
 from runtime.errors import Interrupted
 from runtime.job import Block, Job, Source, lowered_hash
@@ -16,6 +18,9 @@ from runtime.result import RunResult
 from trainscape.build import Built
 from trainscape.errors import TimedOut
 from trainscape.scenario import DIGITS, MADE_UP, DataName
+
+SIMULATED_TIMEOUT = 3600.0
+"""Seconds that a worker waits for another one where kernels are simulated: a step may take minutes there."""
 
 
 def source_of(built: Built, folder: Path | None) -> Source:
@@ -29,12 +34,15 @@ def source_of(built: Built, folder: Path | None) -> Source:
 def job_of(built: Built, blocks: tuple[Block, ...], *, data: Path | None, **options: Any) -> Job:
     """The run of a scenario in these blocks; `options` are further fields of the job."""
     steps = sum(b.steps for b in blocks)
+    if built.is_gpu and is_simulated():
+        options = {"peer_timeout": SIMULATED_TIMEOUT, **options}
     return Job(
         model=to_text(built.model_graph),
         optimizer=asdict(built.optimizer),
         strategy=built.scenario.parallel.strategy,
         params={**built.strategy_options, "steps": steps},
         platform=built.platform.value,
+        algorithms=chosen(built.scenario.system.algorithm, built.platform),
         source=source_of(built, data),
         batch=built.scenario.model.batch,
         seed=built.scenario.seed,

@@ -62,6 +62,11 @@ class Output:
     def _results(self) -> "Console":
         return self.notes if self.as_json else _console(self.stdout)
 
+    @property
+    def width(self) -> int:
+        """Columns that a table may take."""
+        return self._results.width
+
     def show(self, what: "RenderableType") -> None:
         """A result for people: text, or a table."""
         if not (self.as_json and self.verbosity < 0):

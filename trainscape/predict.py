@@ -73,6 +73,7 @@ class Prediction:
             "flop_total": s.flop_total // s.steps,
             "kinds_s": dict(s.kinds),
             "cost_model": model.cost_name,
+            "algorithms": dict(built.algorithms),
             "plan_hash": built.plan.hash,
         }
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from math import isnan
 
 from trainscape.output import Output
+from trainscape.report.tables import rate
 
 EVERY = 5.0  # seconds between lines about steps
 
@@ -45,8 +46,8 @@ class Progress:
         if self._began is None:
             self._began = now, step
         began, first = self._began
-        rate = (step - first) / (now - began) if now > began else 0.0
-        text = f"{'' if isnan(loss) else f'loss {loss:.4f}, '}{rate:,.0f} steps/s"
+        speed = rate((step - first) / (now - began)) if now > began else ""
+        text = ", ".join(filter(None, ("" if isnan(loss) else f"loss {loss:.4f}", speed and f"{speed} steps/s")))
         self._bar(step, steps, f"{self._title}: {text}")
         if now - self._told >= EVERY:
             self._line(f"step {step} of {steps}, {text}", important=True)

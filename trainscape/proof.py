@@ -1,8 +1,10 @@
 """What `check` proves before anybody waits: the plan cannot deadlock, counts every gradient once, and fits."""
 
+from contextlib import suppress
 from typing import Any
 
 from graph.parallel.check import check
+from runtime.errors import MissingCapability as GpuMissing
 from trainscape.build import Built
 from trainscape.fit import require
 
@@ -26,6 +28,9 @@ def prove(built: Built) -> dict[str, Any]:
     played = check(built.plan.shortened(STEPS)) if len(built.plan.ranks) <= MOST_RANKS else None
     if not built.is_host:
         require(built)
+    elif built.is_gpu:
+        with suppress(GpuMissing):  # then it is known only elsewhere how much memory there is
+            require(built)
     return {
         "steps": STEPS,
         "actions": played.actions if played else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph.parallel.strategies import STRATEGIES
 from graph.timeline import Timeline, compare
+from trainscape.algorithms import words
 from trainscape.errors import MissingCapability, OutsideTolerance
 from trainscape.expect import outcomes
 from trainscape.report.exposure import exposure, kind_bands
@@ -56,16 +57,19 @@ def require_trains(built: "Built") -> None:
 
 
 def place(built: "Built") -> str:
-    """Where and how a scenario runs, in words."""
+    """Where and how a scenario runs, in words; with the algorithms that it asks for."""
+    said = words(built.scenario.system.algorithm, built.algorithms)
+    with_algorithms = f", {said}" if said else ""
     if built.is_host:
         from trainscape.job import workers
 
-        return f"{workers(built.plan)} on this computer"
+        where = "the GPU of this computer" if built.is_gpu else "this computer"
+        return f"{workers(built.plan)} on {where}{with_algorithms}"
     system = built.system
     count = Counter(system.kind_at(p) for p in dict.fromkeys(built.placed.places.values()) if p in system.places)
     names = {"gpu": "GPU", "nfu": "NFU"}
     used = [f"{n} {names.get(kind, kind)}{'s' if n > 1 else ''}" for kind, n in count.items()]
-    return f"{' and '.join(used) or 'host'} of {system.name}"
+    return f"{' and '.join(used) or 'host'} of {system.name}{with_algorithms}"
 
 
 def prediction_run(prediction: "Prediction") -> Run:

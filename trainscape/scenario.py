@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from graph.errors import nearest
 from graph.fixed_point import WIDEST, Rounding
+from trainscape import fields
 from trainscape.fields import Bytes, CollectiveName, Fraction, ModelName, NetworkName, Rate, Seconds, StrategyName, SystemName
 from trainscape.names import one_of
 from trainscape.result_keys import KEYS, without_index
@@ -190,6 +191,11 @@ class SystemPart(Part):
         default=None, description="link of the catalogue that joins the nodes; by default the system's own"
     )
     precision: Precision = Field(default=Precision.F32, strict=False, description="element type")
+    algorithm: fields.Algorithm | None = Field(
+        default=None,
+        description="for every operator that has one of that name, e.g. tf32, or {operator: algorithm}; by default each "
+        "operator's first, which on a GPU computes in exact f32",
+    )
 
 
 class ParallelPart(Part):

@@ -124,8 +124,8 @@ def _unused(p: "Prediction", number: "Number") -> str:
     if field == "memory_nbytes":
         return f"a limit: a rank needs {nbytes(outcome_memory(p))} of it, and no time depends on it"
     if item.endswith(".peak") or ".peak" in item:
-        dtype = p.built.scenario.system.precision.value
-        return "" if field == dtype else f"not read: no operator computes in {field}; all compute in {dtype}"
+        dtypes = (p.built.scenario.system.precision.value, *p.built.arithmetic)
+        return "" if field in dtypes else f"not read: no operator computes in {field}; all compute in {' or '.join(dtypes)}"
     return _of_power_or_price(p, field)
 
 

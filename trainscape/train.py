@@ -13,7 +13,9 @@ from runtime import checkpoint
 from runtime.errors import CheckpointError
 from runtime.job import Block, Checkpoints, Job
 from runtime.result import RunResult
+from trainscape.algorithms import words
 from trainscape.build import Built
+from trainscape.fit import require
 from trainscape.job import job_of, run_in_time, workers
 from trainscape.output import Output
 from trainscape.progress import progress
@@ -60,6 +62,7 @@ class Training:
                 "compile_s": r.compile_seconds,
                 "wall_s": r.wall_seconds,
             },
+            "algorithms": dict(self.built.algorithms),
             "checkpoint": str(r.checkpoint) if r.checkpoint else None,
             "plan_hash": r.plan_hash,
             "lowered_hash": r.lowered_hash,
@@ -111,10 +114,18 @@ def train(built: Built, *, folder: Path, output: Output, data: Path | None = Non
 
 
 def training_job(built: Built, *, folder: Path, data: Path | None, resume: Path | None) -> Job:
-    """The run as the workers are told it; raises `CheckpointError` when nothing is left to do."""
+    """The run as the workers are told it.
+
+    Raises
+    ------
+    CheckpointError : nothing is left to do.
+    DoesNotFit : the GPU has too little memory; with what would be possible.
+    """
     steps = built.scenario.run.steps
     if resume is not None and (done := checkpoint.load(resume).step) >= steps:
         raise CheckpointError(f"{resume} is of step {done}, and run.steps is {steps}: nothing is left to do")
+    if built.is_gpu:
+        require(built)
     return job_of(
         built,
         (Block(steps=steps),),
@@ -126,7 +137,8 @@ def training_job(built: Built, *, folder: Path, data: Path | None, resume: Path 
 
 
 def _title(built: Built) -> str:
-    return f"{built.scenario.name}, {workers(built.plan)}"
+    said = words(built.scenario.system.algorithm, built.algorithms)
+    return ", ".join(filter(None, (built.scenario.name, workers(built.plan), said)))
 
 
 @contextmanager

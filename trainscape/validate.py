@@ -22,17 +22,19 @@ from graph.timeline import Timeline
 from hw.gpu_profile import AnyProfile
 from hw.profile import Profile
 from runtime import checkpoint
+from runtime.data.dataset import load
 from runtime.job import Block
 from runtime.result import RunResult
 from trainscape.build import Built
 from trainscape.errors import MissingCapability
-from trainscape.job import job_of, run_in_time
+from trainscape.job import job_of, run_in_time, source_of
 from trainscape.predict import Prediction, predict
 from trainscape.strategies import short
 
 BLOCKS = 7
 BLOCK_SECONDS = 0.3  # least length of a block: long against a scheduler's time slice
-TIMED_STEPS = 60
+BLOCK_STEPS, TIMED_STEPS = 8, 60
+SLOW_SECONDS = 2.0  # of a step: one that takes longer is timed twice where others are timed so often
 MOVED = 0.10  # of a probe of the core
 LINK_MOVED = 1.5  # factor, of the probe of the link: the host may move virtual cores apart, and then it jumps by 2 to 4
 TOLERANCE = {1: 0.10, 2: 0.20}  # of the step, by ranks
@@ -178,11 +180,13 @@ def _each(total: int, steps: int) -> int | float:
 
 def blocks_of(steps: int, step_s: float) -> tuple[Block, ...]:
     """The training itself, which also warms up, then `BLOCKS` to measure and one with timers, of a useful length."""
-    length = max(ceil(BLOCK_SECONDS / step_s), 8)
+    is_slow = step_s > SLOW_SECONDS
+    least = 2 if is_slow else BLOCK_STEPS
+    length = max(ceil(BLOCK_SECONDS / step_s), least)
     return (
-        Block(steps=max(steps, 8), evaluate=True),
+        Block(steps=max(steps, least), evaluate=True),
         *(Block(steps=length) for _ in range(BLOCKS)),
-        Block(steps=TIMED_STEPS, timed=True),
+        Block(steps=least if is_slow else TIMED_STEPS, timed=True),
     )
 
 
@@ -233,9 +237,11 @@ def validate(
     return compare(prediction, result, built.profile)
 
 
-def check(built: Built, saved: Path | None) -> None:
-    """Raise `MissingCapability` or `CheckpointError` for what cannot be validated on this computer as it was asked for."""
+def check(built: Built, saved: Path | None, data: Path | None = None) -> None:
+    """Raise `MissingCapability`, `DataError` or `CheckpointError` for what cannot be validated here as it was asked for."""
     _ = built.profile  # raises
+    if data is not None:
+        load(source_of(built, data), built.scenario.model.input, built.scenario.model.classes)
     if saved is None:
         return
     if STRATEGIES[built.scenario.parallel.strategy].trains:

@@ -29,17 +29,8 @@ def host_system(profile: Profile, cores: int) -> System:
         raise HwError(f"a host system needs at least one core, got {cores}")
     if cores > profile.cores:
         raise DoesNotFit(f"{cores} single-core devices are asked for, but this host has {profile.cores} cores")
-    rate = profile.memory_bytes_per_s[max(profile.memory_bytes_per_s)]
-    core = Device(
-        name="host-core",
-        title=f"one core of {profile.cpu}",
-        platform=Platform.CPU,
-        engines=Engines.SHARED,
-        peak={},
-        memory_nbytes=profile.memory_nbytes // cores,
-        memory_bytes_per_second=rate,
-        launch_depth=AHEAD,
-    )
+    core = _core(profile, profile.memory_nbytes // cores)
+    rate = core.memory_bytes_per_second
     memory = Link(
         name="shared-memory",
         title="shared memory of this host",
@@ -59,13 +50,27 @@ def host_system(profile: Profile, cores: int) -> System:
     )
 
 
-def host_gpu_system(profile: GpuProfile, ranks: int) -> System:
+def _core(profile: Profile, memory_nbytes: int) -> Device:
+    return Device(
+        name="host-core",
+        title=f"one core of {profile.cpu}",
+        platform=Platform.CPU,
+        engines=Engines.SHARED,
+        peak={},
+        memory_nbytes=memory_nbytes,
+        memory_bytes_per_second=profile.memory_bytes_per_s[max(profile.memory_bytes_per_s)],
+        launch_depth=AHEAD,
+    )
+
+
+def host_gpu_system(profile: GpuProfile, ranks: int, around: Profile | None = None) -> System:
     """System ``host`` on its GPU: all ranks take turns on one device, and send each other letters through the host's memory.
 
     Parameters
     ----------
     profile : of the GPU.
     ranks : that share it. One alone has its steps captured, and no host in the way; of several the host puts every kernel on it.
+    around : of the cores beside it, where ranks stand on them; each has one of its own.
     """
     gpu = Device(
         name=f"host-{profile.name}",
@@ -88,9 +93,16 @@ def host_gpu_system(profile: GpuProfile, ranks: int) -> System:
         driven_by=DrivenBy.CORE,
         copies=profile.link.copies,
     )
+    host = None
+    if around is not None:
+        nbytes = around.memory_nbytes
+        host = Host(
+            cores=around.cores, memory_nbytes=nbytes, title=around.cpu, device=_core(around, nbytes), at=("memory",)
+        )  # fmt: skip
     return System(
         name=HOST,
         title=f"this host: {profile.gpu}",
+        host=host,
         device=gpu,
         count=1,
         wires=(Wire(a="gpu0", b="memory", link=letters),),

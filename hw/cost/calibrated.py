@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from graph.record import record
 from hw.device import Device
-from hw.errors import HwError
+from hw.errors import HwError, StaleProfile
 from hw.gpu_profile import AnyProfile
-from hw.kernels.record import KERNELS, Call
+from hw.kernels.record import KERNELS, VENDOR, Call
 from hw.profile import AGAIN, Coefficients
 
 
@@ -109,7 +109,10 @@ class CalibratedModel:
 
     def _coefficients(self, kernel: str, busy: int) -> Coefficients:
         if kernel not in self.profile.kernels:
-            raise HwError(f"kernel {kernel!r} is not in the calibration profile of {self.profile.created}; {self.profile.again}")
+            why = ", where its library is installed" if kernel.endswith(f".{VENDOR}") else ""
+            raise StaleProfile(
+                f"kernel {kernel!r} is not in the calibration profile of {self.profile.created}; {self.profile.again}{why}"
+            )
         return self.profile.kernels[kernel].at(busy)
 
     def seconds(self, call: Call, *, busy: int = 1, touched: int | None = None) -> float:

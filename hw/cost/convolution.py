@@ -13,7 +13,8 @@ Fast convolutional nets with fbfft, ICLR 2015)
     images, filters and results are written and read once.
 
 How fast each runs, relative to large matrix products, is the device's (`hw.device.ConvolutionLibrary`). What a library prefers
-for want of workspace, or from a heuristic, is not modelled: the fastest is taken.
+for want of workspace, or from a heuristic, is not modelled: the fastest is taken. Where operands are rounded for tensor cores
+there is implicit GEMM alone: transforms would round what has been rounded.
 """
 
 import math
@@ -38,7 +39,7 @@ def remark(device: Device) -> str:
     )
 
 
-def convolution_seconds(c: Convolution, device: Device, dtype: str = "f32") -> float:
+def convolution_seconds(c: Convolution, device: Device, dtype: str = "f32", *, is_rounded: bool = False) -> float:
     """Seconds of the arithmetic, launch and compulsory traffic not counted.
 
     Parameters
@@ -46,8 +47,9 @@ def convolution_seconds(c: Convolution, device: Device, dtype: str = "f32") -> f
     c : its shape.
     device : whose library computes it.
     dtype : element type of the peak.
+    is_rounded : operands are rounded to it first.
     """
-    return min(algorithms(c, device, dtype).values())
+    return _gemm(c, device, dtype) if is_rounded else min(algorithms(c, device, dtype).values())
 
 
 def algorithms(c: Convolution, device: Device, dtype: str = "f32") -> dict[str, float]:

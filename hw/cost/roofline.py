@@ -8,6 +8,9 @@ The arithmetic of a matrix product is `hw.cost.gemm`'s, that of a convolution `h
 with fewer multiply-adds than the definition, so a convolution may exceed the device's peak. A convolution's floor is that of a
 call of its library.
 
+An algorithm that rounds its operands for tensor cores multiplies at the peak of that format (`KernelRecord.arithmetic`); what
+else it does is done in its operands' own. A device whose data sheet has no such peak has no such algorithm.
+
 Every other kernel streams its operands. By Little's law bandwidth needs bandwidth x latency bytes in flight, so n bytes take
 n / (reached bandwidth) + latency.
 """
@@ -76,7 +79,7 @@ def roof(call: Call, device: Device) -> Roof:
     terms = kernel.terms(call.types, call.attrs)
     nbytes = int(terms.get("bytes", 0)) if kernel.platform is Platform.CUDA else 0  # what its loops move, if more than it must
     nbytes = max(nbytes, call.work.nbytes)
-    return roof_of(kernel.op, call.types, call.attrs, terms, call.work.flop, nbytes, device)
+    return roof_of(kernel.op, call.types, call.attrs, terms, call.work.flop, nbytes, device, kernel.arithmetic)
 
 
 def roof_of(
@@ -87,6 +90,7 @@ def roof_of(
     flop: int,
     nbytes: int,
     device: Device,
+    arithmetic: str = "",
 ) -> Roof:
     """Like `roof`, for an operator by name.
 
@@ -97,16 +101,18 @@ def roof_of(
     terms : of its kernel record.
     flop, nbytes : exact work.
     device : where.
+    arithmetic : as of a kernel record: format of what is multiplied, where it is not that of the operands.
     """
     dtype = next((t.dtype.value for t in types if t.dtype.is_float), "f32")
     peak = device.flop_per_second(dtype) if flop else math.inf
+    products = arithmetic or dtype
     shape, conv = gemm_shape(op, types, attrs, terms), convolution(op, types, attrs)
     launch, compute = device.launch_seconds, flop / peak
     if conv is not None and flop:
         launch = max(launch, device.convolution.call_seconds)
-        compute = convolution_seconds(conv, device, dtype)
+        compute = convolution_seconds(conv, device, products, is_rounded=products != dtype)
     elif shape is not None and shape.flop:
-        compute = max(gemm_seconds(shape, device, dtype) + max(0, flop - shape.flop) / peak, compute)
+        compute = gemm_seconds(shape, device, products) + max(0, flop - shape.flop) / peak
     return Roof(launch_seconds=launch, compute_seconds=compute, memory_seconds=memory_seconds(nbytes, device))
 
 

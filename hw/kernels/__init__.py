@@ -44,6 +44,18 @@ for _op in OPS:
     for _platform in Platform:
         _known(_op, _platform)
 
+_COUNTED = frozenset(r.name for r in (*RECORDS, *NFU))
+
+
+def is_counted(kernel: KernelRecord) -> bool:
+    """Its terms follow what its loops do; otherwise they are made from the operator alone: its calls, work and bytes."""
+    return kernel.name in _COUNTED
+
+
+def records_of(op_name: str, platform: Platform) -> tuple[KernelRecord, ...]:
+    """Records of an operator's kernels, the preferred one first; none of a view. Those of an NFU's processor are a CPU's."""
+    return tuple(_known(op_name, platform))
+
 
 def record_for(op_name: str, platform: Platform, algorithm: str | None = None) -> KernelRecord:
     """The record of the kernel for an operator (or for ``"input"`` and ``"accumulate"``).
@@ -65,10 +77,32 @@ def record_for(op_name: str, platform: Platform, algorithm: str | None = None) -
         raise HwError(f"platform {platform.value!r} has no kernel for operator {op_name!r}; {near}")
     if algorithm is None:
         return found[0]
-    named = {r.name.split(".", 2)[2]: r for r in found if r.name.count(".") == 2}
+    named = {r.algorithm: r for r in found if r.algorithm}
     if algorithm not in named:
         raise HwError(f"operator {op_name!r} has no algorithm {algorithm!r} on {platform.value!r}; {nearest(algorithm, named)}")
     return named[algorithm]
 
 
-__all__ = ["KERNELS", "Call", "KernelRecord", "Platform", "record_for"]
+def algorithms(platform: Platform) -> dict[str, tuple[str, ...]]:
+    """Operator -> names of the algorithms that can be asked for, of those that have any. An NFU has none to choose from."""
+    found: dict[str, list[str]] = {}
+    for r in KERNELS.values():
+        if r.platform is platform and r.algorithm and platform is not Platform.NFU:
+            found.setdefault(r.op, []).append(r.algorithm)
+    return {op: tuple(names) for op, names in found.items()}
+
+
+def chosen(asked: str | Mapping[str, str] | None, platform: Platform) -> dict[str, str]:
+    """Operator -> algorithm, as `hw.lower` takes it: of what is asked for that which a platform has.
+
+    Parameters
+    ----------
+    asked : one name, for every operator that has an algorithm of that name; or operator -> name; None: nothing.
+    platform : whose kernels.
+    """
+    has = algorithms(platform)
+    wanted = dict.fromkeys(has, asked) if isinstance(asked, str) else asked or {}
+    return {op: name for op, name in wanted.items() if name in has.get(op, ())}
+
+
+__all__ = ["KERNELS", "Call", "KernelRecord", "Platform", "algorithms", "chosen", "is_counted", "record_for", "records_of"]

@@ -9,7 +9,7 @@ from graph.op import Attrs
 from graph.ops.matmul import extents
 from graph.record import record
 from graph.tensor_type import TensorType
-from hw.kernels.tiling import aligned_to, ceil_div
+from hw.kernels.tiling import aligned, aligned_to, ceil_div
 
 Types = Sequence[TensorType]
 
@@ -95,6 +95,25 @@ def matmul_cut(types: Types, attrs: Attrs) -> GemmCut:
     return vector_cut(m, n, k, not attrs["ta"]) if n == 1 else gemm_cut(m, n, k)
 
 
+LEAST_ROUNDED_FIRST = 512
+"""Rows and columns from which on operands of 16-bit products are rounded beforehand: each element is read by as many tiles of
+128 as that has, and what is saved on each outweighs reading, writing and reading it once more."""
+
+
+def are_rounded_first(cut: GemmCut, ta: bool, tb: bool, lda: int, ldb: int) -> bool:
+    """Products of 16-bit numbers round their operands beforehand, into the workspace: rows lie so many elements apart, and eight
+    rounded ones are read at once."""
+    return cut.tile == TILES[0] and min(cut.m, cut.n) >= LEAST_ROUNDED_FIRST and lda % 8 == ldb % 8 == 0 and not (ta and tb)
+
+
 def matmul_workspace(types: Types, attrs: Attrs) -> int:
     """Bytes that ``matmul`` needs for the sums of the parts."""
     return matmul_cut(types[:2], attrs).workspace
+
+
+def rounded_matmul_workspace(types: Types, attrs: Attrs) -> int:
+    """Of algorithms with 16-bit numbers: for the sums of the parts, then for rounded operands."""
+    cut, (a, b) = matmul_cut(types[:2], attrs), types[:2]
+    if are_rounded_first(cut, bool(attrs["ta"]), bool(attrs["tb"]), a.shape[1], b.shape[1]):
+        return 4 * (aligned(cut.workspace // 4) + aligned(a.size // 2) + aligned(b.size // 2))
+    return cut.workspace

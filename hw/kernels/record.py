@@ -13,6 +13,9 @@ from graph.record import record
 from graph.registry import Registry
 from graph.tensor_type import TensorType
 
+VENDOR = "vendor"
+"""Algorithm that is a library of the device's maker: there, and calibrated, only where that library is installed."""
+
 
 class Platform(StrEnum):
     """Families of devices that share kernels."""
@@ -38,6 +41,8 @@ class KernelRecord:
     is_epilogue_optional : any of the epilogue's operators may be missing; otherwise none before one that is there.
     prologue : operators of one operand that it can compute on its own operands, whichever come from one of them, e.g.
         ``("dequantize",)``. It then reads the operand of that operator instead.
+    arithmetic : numbers that it multiplies, as devices name their peaks (`hw.device.Device.peak`), where it rounds its operands
+        first; ``""``: those of its operands.
     """
 
     name: str
@@ -49,6 +54,12 @@ class KernelRecord:
     sizes: Callable[[], Iterable[Size]]
     is_epilogue_optional: bool = False
     prologue: tuple[str, ...] = ()
+    arithmetic: str = ""
+
+    @property
+    def algorithm(self) -> str:
+        """The last part of its name, where it has three; ``""``: the only algorithm, or the one that has no name."""
+        return self.name.split(".", 2)[2] if self.name.count(".") == 2 else ""
 
 
 @record

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graph.ir import Kind
 from graph.op import OPS
-from graph.parallel.plan import Do, Rank
+from graph.parallel.plan import BufferKind, Do, Rank
 from graph.tensor_type import DType, TensorType
 from hw.kernels.record import Call, own_attrs
 from hw.lowered import Lowered
+from hw.model import GPU_PAGE
 from runtime.arena import Places
 from runtime.cuda.device import Device
+from runtime.errors import RunError
 from runtime.shards import Piece
 
 Array = npt.NDArray[Any]
@@ -29,17 +32,24 @@ class DeviceArena(Places):
     lowered : says what lies where.
     rank : whose.
     device : where.
+
+    Raises
+    ------
+    RunError : the device has not so much left; says what would fit.
     """
 
     def __init__(self, lowered: Lowered, rank: Rank, device: Device) -> None:
         super().__init__(lowered, rank)
         self.device = device
-        self.memory = device.allocate(self.arena_nbytes)
+        try:
+            self.memory = device.allocate(-(-self.arena_nbytes // GPU_PAGE) * GPU_PAGE)  # whole pages: nothing else beside it
+        except RunError as e:
+            raise RunError(f"{rank}: {e}; {what_fits(lowered, device.free_nbytes())}") from e
         self.base = device.address(self.memory)
 
     def touch(self) -> None:
         """Clear it."""
-        self.device.upload(self.memory, np.zeros(self.arena_nbytes, np.uint8))
+        self.device.clear(self.memory)
 
     # ------------------------------------------------------------------------------------------------------ places
 
@@ -102,3 +112,15 @@ def outputs_of(call: Call) -> tuple[TensorType, ...]:
     if op is None:  # a kernel on buffers writes the first of them
         return call.types[:1]
     return tuple(op.infer(call.types[: op.operands(len(call.types))], {**op.attrs, **own_attrs(call.attrs)}))
+
+
+def what_fits(lowered: Lowered, free: int) -> str:
+    """About how many samples of a micro-batch so many bytes hold, in words: what is no parameter grows with the samples."""
+    samples = max((v.type.shape[0] for v in lowered.graph.of_kind(Kind.DATA) if v.type.rank), default=1)
+    kinds = (BufferKind.PARAMETER, BufferKind.STATE, BufferKind.GRADIENT)
+    buffers = lowered.plan.role[lowered.role].buffers.values()
+    fixed = sum(b.nbytes for b in buffers if b.kind in kinds and b.shared in (None, lowered.role))
+    most = samples * (free - fixed) // max(lowered.layout.nbytes - fixed, 1)
+    if most < 1:
+        return f"{fixed:,} of them are for parameters and their gradients, whatever the batch: not even one sample would fit"
+    return f"micro-batches of about {most} samples would fit instead of {samples}: use a smaller batch, or more micro-batches"

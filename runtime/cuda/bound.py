@@ -20,7 +20,9 @@ ACCUMULATE = "cuda.accumulate"
 
 
 def require_kernels(lowered: Mapping[str, Lowered]) -> None:
-    """Raise `MissingCapability` where something calls a kernel that does not exist, naming operators and layers."""
+    """Raise `MissingCapability` where something calls a kernel that does not exist, naming operators and layers, or a library
+    that is not here.
+    """
     load_families()
     lacking: dict[str, list[str]] = {}
     for low in lowered.values():
@@ -31,6 +33,10 @@ def require_kernels(lowered: Mapping[str, Lowered]) -> None:
     if lacking:
         each = (f"{op} (in {', '.join(dict.fromkeys(layers))})" for op, layers in lacking.items())
         raise MissingCapability(f"there is no CUDA kernel for {'; '.join(each)}: run this model with --device cpu")
+    called = dict.fromkeys(c.kernel for low in lowered.values() for c in low.calls if c.kernel in CUDA_KERNELS)
+    for name in called:
+        if (library := CUDA_KERNELS[name].library) is not None:
+            library.require()
 
 
 class Binder:

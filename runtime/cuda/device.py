@@ -9,7 +9,9 @@ side is `pinned`, and in the order of their stream.
 
 # mypy: disable-error-code="no-untyped-call"
 
+import gc
 import time
+import weakref
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -40,13 +42,13 @@ class Device:
 
     can_capture = True
     """Steps can be captured, and played again with one call."""
+    captures = 0
+    """How many have been."""
 
     def __init__(self) -> None:
         gpu = require_gpu()
         from numba import cuda
-        from numba.cuda.core import config
 
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small layers have small grids
         self._cuda = cuda
         try:
             self._context = cuda.current_context()
@@ -71,6 +73,12 @@ class Device:
         """Memory that nobody uses, by the driver's own count."""
         return int(self._context.get_memory_info().free)
 
+    def tidy(self) -> None:
+        """Give back what this process no longer uses: Numba keeps it for a while."""
+        gc.collect()
+        self._context.memory_manager.deallocations.clear()
+        self._context.deallocations.clear()
+
     # ---------------------------------------------------------------------------------------------- memory and copies
 
     def allocate(self, nbytes: int) -> Any:
@@ -88,6 +96,11 @@ class Device:
     def address(self, memory: Any) -> int:
         """Where it begins, as kernels see it."""
         return int(memory.__cuda_array_interface__["data"][0])
+
+    def clear(self, memory: Any) -> None:
+        """Set all of its bytes to 0; done on return."""
+        _call("cuMemsetD8", self.address(memory), 0, int(memory.nbytes))
+        self.synchronize()
 
     def pinned(self, nbytes: int) -> Bytes:
         """Memory of the host that the GPU copies from and to by itself, cleared."""
@@ -168,7 +181,8 @@ class Device:
     def captured(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
         """What `work` puts on the stream, and on streams that it has wait for it, as one thing that can be put there again.
 
-        Nothing is carried out. Every kernel must have been launched before, so that nothing has to be loaded.
+        Nothing is carried out. Every kernel must have been launched before, so that nothing has to be loaded. The driver's
+        memory for it is given back with what is returned.
 
         Raises
         ------
@@ -185,12 +199,17 @@ class Device:
                 driver.cuStreamEndCapture(handle)  # whatever it says: the first error counts
                 raise
             graph = _call("cuStreamEndCapture", handle)
-            made = _call("cuGraphInstantiate", graph, 0)
-            _call("cuGraphDestroy", graph)
+            try:
+                made = _call("cuGraphInstantiate", graph, 0)
+            finally:
+                _call("cuGraphDestroy", graph)
 
         def launch() -> None:
             _call("cuGraphLaunch", made, handle)
 
+        weakref.finalize(launch, driver.cuGraphExecDestroy, made)
+        self.captures += 1
+        _call("cuGraphUpload", made, handle)
         return launch
 
 
@@ -227,9 +246,17 @@ class Simulator(Device):
     def free_nbytes(self) -> int:
         return _SIMULATED_NBYTES - self._used
 
+    def tidy(self) -> None:
+        """Nothing is kept."""
+
+    def clear(self, memory: Any) -> None:
+        memory[:] = 0
+
     def allocate(self, nbytes: int) -> Any:
         from runtime.kernels.cuda.run import in_simulator
 
+        if nbytes > self.free_nbytes():
+            raise RunError(f"{self.name}: {nbytes:,} bytes were asked for, {self.free_nbytes():,} are free")
         self._used += nbytes
         memory = np.zeros(max(nbytes, 1) + ALIGN, np.uint8)
         first = -memory.ctypes.data % ALIGN
@@ -273,10 +300,11 @@ def device() -> Device:
 
 
 class DeviceMemory:
-    """What this process's share of a GPU's memory grew by, by the driver's own count of what is free.
+    """What a rank's values take of a GPU's memory, by the driver's own count of what is free.
 
-    The base is read before the arena is allocated: the context, and code that was loaded before, are not in it. What other
-    processes take or give meanwhile is.
+    It is what that falls by while they are allocated, and whatever it falls by later, while nothing is loaded. What the driver
+    takes for itself is no matter of the plan: the context, code, which it loads when that is first launched, and captured steps.
+    What other processes take or give meanwhile is in it.
 
     Parameters
     ----------
@@ -284,14 +312,22 @@ class DeviceMemory:
     """
 
     def __init__(self, device: Device) -> None:
-        self._device = device
-        self.base = self.least = device.free_nbytes()
+        self._device, self.allocated = device, 0
+        device.tidy()
+        self._base, self._since, self._more, self._captures = device.free_nbytes(), 0, 0, -1
+
+    def close(self) -> None:
+        """All values have been allocated."""
+        self.allocated = self._base - self._device.free_nbytes()
 
     def look(self) -> None:
-        """Take a reading."""
-        self.least = min(self.least, self._device.free_nbytes())
+        """Take a reading; the first one, and one after a step was captured, only says from where the next ones count."""
+        free = self._device.free_nbytes()
+        if self._captures != self._device.captures:
+            self._since, self._captures = free + self._more, self._device.captures
+        self._more = max(self._more, self._since - free)
 
     @property
     def grown(self) -> int:
-        """Bytes of the peak above the base."""
-        return self.base - self.least
+        """Bytes of the peak."""
+        return self.allocated + self._more

@@ -8,6 +8,8 @@ from runtime.errors import MissingCapability
 
 LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 INSTALL = "install NVIDIA's driver (580 or later, for CUDA 13), check it with nvidia-smi"
+OLDEST = 13
+"""CUDA that a driver must be for: code made by its toolkit is loaded by drivers of the same major version, and later ones."""
 TOOLKIT = "pip install 'trainscape[cuda]'"
 SIMULATOR = "simulator"
 """What stands for the name of a GPU where kernels run in Numba's simulator."""
@@ -76,6 +78,8 @@ def missing(driver: Driver | None) -> str:
         return f"there is no CUDA driver on this computer (libcuda was not found): {INSTALL}"
     if not driver.gpus:
         return "the CUDA driver of this computer finds no GPU: nvidia-smi says what it sees; in a container, pass one through"
+    if int(driver.version.split(".")[0]) < OLDEST:
+        return f"the driver of this computer is for CUDA {driver.version}, too old for kernels of CUDA {OLDEST}: {INSTALL}"
     return ""
 
 
@@ -86,6 +90,12 @@ def is_simulated() -> bool:
     return bool(config.ENABLE_CUDASIM)
 
 
+def require_compiler() -> None:
+    """Raise `MissingCapability`, with the way out, unless there is what compiles kernels for GPUs; no GPU is needed for that."""
+    if find_spec("numba_cuda") is None:
+        raise MissingCapability(f"kernels for GPUs are compiled by numba-cuda, which is not installed: {TOOLKIT}")
+
+
 def require_gpu() -> Gpu:
     """The GPU that is used, the first; in the simulator what stands for one.
 
@@ -93,8 +103,7 @@ def require_gpu() -> Gpu:
     ------
     MissingCapability : no driver, no GPU, or no compiler for its kernels; with the way out.
     """
-    if find_spec("numba_cuda") is None:
-        raise MissingCapability(f"kernels for GPUs are compiled by numba-cuda, which is not installed: {TOOLKIT}")
+    require_compiler()
     if is_simulated():
         return Gpu(name=SIMULATOR)
     driver = find_driver()

@@ -74,7 +74,7 @@ class Exchange:
             if i is not None or issued:
                 self._watch.moved()
             else:
-                self._watch.wait(board, step, t.name((expected or outgoing)[0]))
+                self._watch.wait(board, step, t.name((expected or outgoing)[0], step))
         q.end()
         return seen
 
@@ -106,7 +106,7 @@ class Exchange:
             tried.add(wire)
             came = self._letters.receive(i, step)
             if came is None:
-                name, rank = self._queue.table.name(i), self._queue.table.rank
+                name, rank = self._queue.table.name(i, step), self._queue.table.rank
                 raise StepFailed(f"{rank}: step {step}: the letter that came at {name} is not the one that the plan says")
             if came:
                 expected.remove(i)

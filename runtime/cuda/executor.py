@@ -64,6 +64,7 @@ class GpuExecutor(DeviceArena):
         require_kernels({rank.role: lowered})
         self._memory = DeviceMemory(where)
         super().__init__(lowered, rank, where)
+        self._memory.close()
         self.stage, self.next_step = stage, 0
         loss = lowered.graph.outputs.get("loss")
         self._loss = loss if loss in lowered.layout.values else None
@@ -162,8 +163,7 @@ class GpuExecutor(DeviceArena):
                 self.device.upload(place, np.array([first], np.int64))
 
     def meter(self) -> DeviceMemory:
-        """What tells how much of the GPU's memory the rank takes: since before its arena was allocated."""
-        self._memory.look()
+        """What tells how much of the GPU's memory the rank's values take."""
         return self._memory
 
     def play(self, first: int, last: int, *, board: Board, origin: int = 0, timers: int = 0) -> Outcome:

@@ -97,7 +97,7 @@ class StepQueue:
             where, what = f"{self.table.rank}: step {self.step}", f"{type(e).__name__}: {e}"
             if not (in_graph or self.is_careful) and device.is_broken():  # by something that was put there before
                 raise DeviceFailed(f"{where}: {device.name} failed, at an action that it does not tell: {what}") from e
-            raise StepFailed(f"{where}: {self.table.name(i)} failed on {device.name}: {what}") from e
+            raise StepFailed(f"{where}: {self.table.name(i, self.step)} failed on {device.name}: {what}") from e
 
     def _work(self, i: int, stream: Any, batch: Bytes | None) -> None:
         kind = self.table.kind[i]

@@ -1,7 +1,8 @@
 """Readers of data files: the shipped digits, IDX (the format of MNIST), the binary version of CIFAR-10, and noise.
 
 Formats: IDX, http://yann.lecun.com/exdb/mnist/ (section "File formats"); CIFAR-10, https://www.cs.toronto.edu/~kriz/cifar.html
-(section "Binary version"). Every reader checks what the format lets it check, and says which file is wrong and how.
+(section "Binary version"). Every reader checks what the format lets it check, and says which file is wrong and how. Nothing is
+fetched: where files are not there, the message says where they can be had.
 """
 
 import gzip
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from graph.record import record
 from runtime.data.dataset import Dataset, Pair, split
 from runtime.data.order import permutation
 from runtime.errors import DataError
@@ -20,6 +22,35 @@ from runtime.job import Source
 
 _U8 = 0x08  # IDX code of unsigned bytes, the only element type of images and labels
 _CIFAR = (32, 32, 3)
+_BATCHES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
+
+
+@record
+class Published:
+    """Where the files of a data set can be had, and what they are called.
+
+    Parameters
+    ----------
+    title : of the data set.
+    where : how to come by them.
+    names : of the files, each plain or with ``.gz``.
+    """
+
+    title: str
+    where: str
+    names: tuple[str, ...]
+
+
+CIFAR10 = Published(
+    title="CIFAR-10",
+    where="unpack https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (162 MB), which makes cifar-10-batches-bin",
+    names=(*_BATCHES, "test_batch.bin"),
+)
+MNIST = Published(
+    title="MNIST",
+    where="http://yann.lecun.com/exdb/mnist/ lists them",
+    names=tuple(f"{part}-{what}" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")),
+)
 _NOISE_BYTES, _NOISE_MIN, _NOISE_MAX = 1 << 28, 8, 2048  # every worker has its own copy
 
 
@@ -34,11 +65,11 @@ def digits(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
 
 def idx(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
     """The four files of MNIST and its likes, plain or gzipped, in one folder."""
-    folder = _folder(source)
+    folder = _folder(source, MNIST)
 
     def part(prefix: str) -> Dataset:
-        images = read_idx(_find(folder, f"{prefix}-images-idx3-ubyte", f"{prefix}-images.idx3-ubyte"), 3)
-        labels = read_idx(_find(folder, f"{prefix}-labels-idx1-ubyte", f"{prefix}-labels.idx1-ubyte"), 1)
+        images = read_idx(_find(folder, MNIST, f"{prefix}-images-idx3-ubyte", f"{prefix}-images.idx3-ubyte"), 3)
+        labels = read_idx(_find(folder, MNIST, f"{prefix}-labels-idx1-ubyte", f"{prefix}-labels.idx1-ubyte"), 1)
         name = f"IDX files in {folder} ({prefix})"
         return Dataset(name=name, images=images[..., None], labels=labels.astype(np.int64), classes=10, scale=1 / 255)
 
@@ -47,14 +78,14 @@ def idx(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
 
 def cifar10(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
     """The binary version of CIFAR-10: five batches to train on and one to test, plain or gzipped, in one folder."""
-    folder = _folder(source)
+    folder = _folder(source, CIFAR10)
 
-    def part(names: list[str]) -> Dataset:
-        batches = [read_cifar10(_find(folder, n)) for n in names]
+    def part(names: tuple[str, ...]) -> Dataset:
+        batches = [read_cifar10(_find(folder, CIFAR10, n)) for n in names]
         images, labels = (np.concatenate(a) for a in zip(*batches, strict=True))
         return Dataset(name=f"CIFAR-10 in {folder}", images=images, labels=labels, classes=10, scale=1 / 255)
 
-    return part([f"data_batch_{k}.bin" for k in range(1, 6)]), part(["test_batch.bin"])
+    return part(_BATCHES), part(CIFAR10.names[len(_BATCHES) :])
 
 
 def synthetic(source: Source, shape: tuple[int, ...], classes: int) -> Pair:
@@ -96,19 +127,25 @@ def read_cifar10(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int6
     return np.ascontiguousarray(table[:, 1:].reshape(-1, c, h, w).transpose(0, 2, 3, 1)), table[:, 0].astype(np.int64)
 
 
-def _folder(source: Source) -> Path:
+def _folder(source: Source, files: Published) -> Path:
     folder = Path(source.path)
-    if not source.path or not folder.is_dir():
-        raise DataError(f"data source {source.name!r} needs the folder that holds its files, got {source.path!r}")
+    if not source.path:
+        raise DataError(f"{files.title} needs a folder with its files, and none is named; {_way_out(files)}")
+    if not folder.is_dir():
+        raise DataError(f"{files.title} is not here: there is no folder {folder.resolve()}; {_way_out(files)}")
     return folder
 
 
-def _find(folder: Path, *names: str) -> Path:
+def _find(folder: Path, files: Published, *names: str) -> Path:
     for name in names:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise DataError(f"{folder} holds neither {names[0]} nor {names[0]}.gz")
+    raise DataError(f"{folder.resolve()} holds neither {names[0]} nor {names[0]}.gz; {_way_out(files)}")
+
+
+def _way_out(files: Published) -> str:
+    return f"{files.where}; run.data.folder of a scenario names the folder with {', '.join(files.names)}, plain or gzipped"
 
 
 def _bytes(path: Path) -> bytes:

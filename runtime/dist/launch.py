@@ -207,7 +207,8 @@ class _Watch:
         elif now - self.moved[0] > _STUCK_FACTOR * self.job.peer_timeout:
             slowest = min(range(len(self.workers)), key=lambda r: self.control.get("progress", r))
             self.control.put(1, "abort")
-            reason = f"no step ended for {now - self.moved[0]:.0f} s, and it is behind the others"
+            behind = ", and it is behind the others" if len(self.workers) > 1 else ""
+            reason = f"no step ended for {now - self.moved[0]:.0f} s{behind}"
             raise self._lost(slowest, reason, step)
 
     def _failure(self) -> RunError:
@@ -240,7 +241,7 @@ class _Watch:
         if code is not None and code < 0:
             return f"killed by {signal.Signals(-code).name}"
         if self.control.get("state", rank) == State.FAILED:
-            return self.control.told(rank).strip()
+            return self.control.told(rank).strip().removeprefix(f"{self.control.ranks[rank]}: ")
         self.errors[rank].seek(0)
         said = self.errors[rank].read().decode(errors="replace").strip()
         return f"ended with exit code {code}" + (f": {said[-2000:]}" if said else "")

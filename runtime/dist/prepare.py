@@ -95,8 +95,9 @@ def _check_gpu(setup: Setup) -> None:
     """Refuse a run whose kernels do not exist, or whose arenas the GPU cannot hold together."""
     from runtime.cuda.bound import require_kernels
 
-    require_kernels({**setup.lowered, **({"forward": setup.forward} if setup.forward else {})})
-    gpu, need = require_gpu(), sum(setup.lowered[rank.role].layout.nbytes for rank in setup.plan.ranks)
+    on_it = {name: low for name, low in setup.lowered.items() if low.platform is Platform.CUDA}
+    require_kernels({**on_it, **({"forward": setup.forward} if setup.forward else {})})
+    gpu, need = require_gpu(), sum(on_it[rank.role].layout.nbytes for rank in setup.plan.ranks if rank.role in on_it)
     if gpu.memory_nbytes and need > gpu.memory_nbytes:
         lack = f"{need - gpu.memory_nbytes:,} too few"
         raise DoesNotFit(f"the arenas of all ranks hold {need:,} bytes, {gpu.name} has {gpu.memory_nbytes:,}: {lack}")

@@ -1,6 +1,7 @@
 """Each instruction as a function over the lanes that carry it out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,7 +182,7 @@ class _Decoder:
         one, put = self.get(1, of), self.put()
         f: Callable[[Any], Any]
         if to == "tf32":
-            f = numbers.to_tf32
+            f = partial(numbers.to_tf32, to_even="rn" in self.op)
         elif "sat" in self.op:
             f = numbers.saturated
         elif of[0] == "f" and to[0] in "us":

@@ -53,10 +53,11 @@ def saturated(a: Any) -> Any:
     return np.where(np.isnan(a), np.float32(0), np.clip(a, np.float32(0), np.float32(1)))
 
 
-def to_tf32(a: Any) -> Any:
-    """The nearest number of 10 bits behind the point, ties away from zero (cvt.rna.tf32.f32), as a word."""
+def to_tf32(a: Any, *, to_even: bool) -> Any:
+    """The nearest number of 10 bits behind the point, as a word; ties to even (cvt.rn) or away from zero (cvt.rna)."""
     bits = a.view(np.uint32)
-    up = (bits + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)
+    half = (bits >> np.uint32(13) & np.uint32(1)) + np.uint32((1 << 12) - 1) if to_even else np.uint32(1 << 12)
+    up = (bits + half) & np.uint32(0xFFFFE000)
     return np.where(np.isfinite(a), up, bits)
 
 

@@ -109,6 +109,8 @@ def run_call(call: Call, arrays: Sequence[Array], architecture: tuple[int, int] 
     """
     places = [Place(index=i, address=a.ctypes.data, dtype=type_of(a).dtype, size=a.size) for i, a in enumerate(arrays)]
     for launch in launches_of(call, places):
+        if not isinstance(launch, Launch):
+            raise PtxError(f"{call.kernel} calls {launch.name}, which is not compiled here")
         run_launch(launch, arrays, architecture)
 
 

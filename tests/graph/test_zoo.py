@@ -59,6 +59,40 @@ def test_mlp_counts() -> None:
     assert summary(mlp(3))["parameters"] == 109_386
 
 
+def test_resnet20_counts() -> None:
+    """He et al. 2016, section 4.2: 6n + 2 layers, 2n of them on 32x32, 16x16 and 8x8 pixels; table 6: 0.27 million parameters."""
+    net = MODELS["resnet20"].build(2)
+    found, per_layer = summary(net), layers(net)
+    assert len(per_layer) - 1 == 6 * 3 + 2 and found["layers"][-3]["output_shape"] == [2, 1, 1, 64]
+    want = {"conv1": (9 * 3 * 16, 32), "fc": (64 * 10 + 10, 1), "loss": (0, 0)}  # weights, pixels a side
+    for stage, (had, maps, side) in enumerate(((16, 16, 32), (16, 32, 16), (32, 64, 8)), 2):
+        for k, part in ((k, part) for k in (1, 2, 3) for part in "ab"):
+            want[f"conv{stage}_{k}{part}"] = 9 * (had if (k, part) == (1, "a") else maps) * maps, side
+    maps = {"conv1": 16, **{n: {"2": 16, "3": 32, "4": 64}[n[4]] for n in want if "_" in n}}
+    assert per_layer == {
+        n: (w + 2 * maps.get(n, 0), 640 if n == "fc" else w * side**2)  # scale and shift of each map; biases multiply nothing
+        for n, (w, side) in want.items()
+    }
+    # Weights 432 + 13,824 + 50,688 + 202,752, scales and shifts 2 (7 16 + 6 32 + 6 64), fc 650.
+    assert (found["parameters"], found["forward_macs_per_sample"]) == (269_722, 40_551_040)
+
+
+def test_what_passes_a_block_of_resnet20_is_every_other_pixel_and_zeros() -> None:
+    net = MODELS["resnet20"].build(2, image=(7, 7, 3), width=0.2, depth=1)  # 3, 6 and 13 maps
+    feeds = {**sample_feeds(net), **init_parameters(net, 1)}
+    for v in net.of_kind(Kind.PARAMETER):  # the convolutions of all blocks come to nothing
+        if v.name.endswith(("b.scale", "b.shift")):
+            feeds[v.name] = np.zeros(v.type.shape, np.float32)
+    values = run(net, feeds)
+    x, y = (
+        values[next(n for n in net if n.layer == layer and n.op.name == "relu").outputs[0].name]
+        for layer in ("conv1", "conv4_1b")
+    )
+    assert x.shape == (2, 7, 7, 3) and y.shape == (2, 2, 2, 13)
+    np.testing.assert_array_equal(y[..., :3], x[:, ::4, ::4])
+    assert not y[..., 3:].any()
+
+
 def test_summary_of_a_training_graph_is_that_of_its_model() -> None:
     from graph import Sgd, training_graph
 

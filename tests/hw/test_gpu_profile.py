@@ -8,12 +8,21 @@ import pytest
 from hw.catalogue import host_gpu_system
 from hw.cost import cost_model
 from hw.errors import HwError, StaleProfile
-from hw.gpu_profile import CATALOGUE, GpuProfile, file_name, find_gpu_profile, load_gpu_profile, places, save_gpu_profile
+from hw.gpu_profile import (
+    CATALOGUE,
+    GpuCoefficients,
+    GpuProfile,
+    file_name,
+    find_gpu_profile,
+    load_gpu_profile,
+    places,
+    save_gpu_profile,
+)
 from hw.kernels.record import Platform
 from hw.link import DrivenBy
-from hw.profile import Coefficients, KernelFit, LinkFit, Row
+from hw.profile import KernelFit, LinkFit, Row
 
-FIT = Coefficients(seconds_per={"call": 1e-6, "bytes": 1.5e-12}, residuals=(0.1, -0.1), unseen=(0.2, -0.2))
+FIT = GpuCoefficients(seconds_per={"call": 1e-6, "bytes": 1.5e-12}, residuals=(0.1, -0.1), unseen=(0.2, -0.2))
 
 
 def profile() -> GpuProfile:
@@ -52,6 +61,13 @@ def test_other_sources_and_missing_kernels_are_stale() -> None:
         profile().check({"cuda.relu": "abd"})
     with pytest.raises(StaleProfile, match=r"cuda.tanh not in it"):
         profile().check({"cuda.relu": "abc", "cuda.tanh": "x"})
+
+
+def test_libraries_of_a_vendor_need_not_have_been_there() -> None:
+    fit = KernelFit(source_hash="abc", busy={1: FIT})
+    profile().check({"cuda.relu": "abc", "cuda.matmul.vendor": "x"})
+    with pytest.raises(StaleProfile, match=r"cuda.matmul.vendor changed since"):
+        replace(profile(), kernels={"cuda.relu": fit, "cuda.matmul.vendor": fit}).check({"cuda.matmul.vendor": "x"})
 
 
 @pytest.mark.parametrize(
@@ -96,3 +112,10 @@ def _call():  # type: ignore[no-untyped-def]
     from runtime.calibration import call_of
 
     return call_of(KERNELS["cuda.relu"], Size(types=(f32(3),), attrs={}))[0]
+
+
+def test_what_a_step_touches_is_held_against_the_cache_of_a_gpu() -> None:
+    """16 MiB are found there, 64 MiB are not."""
+    fit = GpuCoefficients(seconds_per={"call": 2.0}, small=0.5)
+    seconds = [fit.of_step(nbytes)["call"] for nbytes in (1, 16 << 20, 32 << 20, 64 << 20, None)]
+    assert seconds == pytest.approx([1.0, 1.0, 1.5, 2.0, 2.0])

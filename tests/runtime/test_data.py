@@ -82,8 +82,11 @@ def test_idx_refuses_damaged_files(tmp_path: Path) -> None:
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds neither train-images-idx3-ubyte nor train-images-idx3-ubyte\.gz"):
         load(Source(name="idx", path=str(tmp_path)), (28, 28, 1), 10)
-    with pytest.raises(DataError, match="needs the folder that holds its files, got ''"):
+    with pytest.raises(DataError, match=r"CIFAR-10 needs a folder with its files, and none is named; unpack https.*-binary"):
         load(Source(name="cifar10"), (32, 32, 3), 10)
+    said = rf"CIFAR-10 is not here: there is no folder {tmp_path}/none; unpack.* run.data.folder .*batch_1.bin, .*test_batch.bin"
+    with pytest.raises(DataError, match=said):
+        load(Source(name="cifar10", path=str(tmp_path / "none")), (32, 32, 3), 10)
 
 
 def test_cifar10_is_turned_from_planes_to_channels_last(tmp_path: Path) -> None:

@@ -316,10 +316,10 @@ assert len(run(Job.from_json(Path({str(text)!r}).read_text())).losses) == 3
 
 def test_what_goes_wrong_in_a_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Job.from_json(_with(job(ranks=2), source={"name": "idx", "path": "", "held_out": 0.2}))
-    with pytest.raises(DataError, match="needs the folder that holds its files"):
+    with pytest.raises(DataError, match="MNIST needs a folder with its files"):
         run(missing)
     monkeypatch.setattr("runtime.dist.prepare.load_for", lambda job, graph: None)
-    with pytest.raises(DistributedFailure, match=r"worker\[.\] failed after step 0: data source 'idx' needs the folder"):
+    with pytest.raises(DistributedFailure, match=r"worker\[.\] failed after step 0: MNIST needs a folder"):
         run(missing)
 
 

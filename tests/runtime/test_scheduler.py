@@ -173,7 +173,7 @@ def test_a_missing_letter_times_out_and_is_named() -> None:
     p = players(plan_of("exchange", 2, g=Buffer(size=3), h=Buffer(size=3)))[0][0]
     p.words[Word.TIMEOUT_NS] = 20_000_000
     assert p.play() is Outcome.TIMED_OUT
-    assert p.table.name(int(p.words[Word.AT_ACTION])) == "0/hello/recv for worker[1]"
+    assert p.table.name(int(p.words[Word.AT_ACTION]), 0) == "0/hello/recv for worker[1]"
 
 
 def test_a_letter_out_of_step_is_refused() -> None:

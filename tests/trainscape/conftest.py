@@ -95,16 +95,16 @@ def profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 @pytest.fixture
 def gpu_profile() -> Any:
     """A profile of a GPU that nobody has, with made-up coefficients."""
-    from hw.gpu_profile import GpuProfile
+    from hw.gpu_profile import GpuCoefficients, GpuProfile
     from hw.kernels import KERNELS
     from hw.kernels.record import Platform
-    from hw.profile import Coefficients, KernelFit, LinkFit
+    from hw.profile import KernelFit, LinkFit
 
-    per = {"call": 2e-6, "flop": 1e-13, "bytes": 1e-12}
+    per = {"call": 2e-6, "further": 2e-6, "flop": 1e-13, "bytes": 1e-12}
     kernels = {}
     for name in (n for n, k in KERNELS.items() if k.platform is Platform.CUDA):
         terms = {t for s in KERNELS[name].sizes() for t in KERNELS[name].terms(s.types, s.attrs)} | set(per)
-        fit = Coefficients(seconds_per={t: per.get(t, 1e-9) for t in sorted(terms)}, residuals=(0.02, -0.03))
+        fit = GpuCoefficients(seconds_per={t: per.get(t, 1e-9) for t in sorted(terms)}, residuals=(0.02, -0.03))
         kernels[name] = KernelFit(source_hash="0" * 16, busy={1: fit})
     link = LinkFit(
         send_overhead_s=1e-5,

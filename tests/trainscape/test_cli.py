@@ -66,7 +66,7 @@ class TestHelp:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["check", "scenarios/digits-lenet-2workers.yaml"], ["doctor"], ["nfu", "run", "lenet"]]
+    "arguments", [["--help"], ["check", "scenarios/digits-lenet-2workers.yaml"], ["doctor"], ["nfu", "run", "lenet"], ["kernels"]]
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     code = (

@@ -1,5 +1,6 @@
 """Scenarios on the GPU of this computer: what is asked for, what is predicted, and what is said where there is none."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from graph.parallel.plan import Rank
-from hw.kernels.record import Platform
+from hw.errors import StaleProfile
+from hw.kernels.record import KERNELS, Platform
 from runtime.cuda import driver
 from trainscape import gpu_profile as profiles
 from trainscape.build import Built
@@ -61,6 +63,37 @@ def test_ranks_that_share_the_gpu_take_turns(gpu_profile: Any) -> None:
     assert all(first[1] <= second[0] + 1e-12 for first, second in pairwise(spans))
 
 
+def test_servers_on_the_host_stand_on_cores_beside_the_gpu(gpu_profile: Any, profile: Any) -> None:
+    b = built(gpu_profile, 2, "strategy: parameter_server, servers: host, server_count: 2")
+    kernels = {role: {c.kernel.split(".")[0] for c in low.calls} for role, low in b.lowered.items()}
+    assert kernels == {"worker": {"cuda"}, "server": {"cpu"}}
+    found = predict(b)
+    assert {b.placed.places[r] for r in b.plan.ranks if r.role == "server"} == {"host"}
+    assert found.stats.step_s > predict(built(gpu_profile)).stats.step_s and found.bytes_sent > 0
+    update = next(c for c in b.lowered["server"].calls if c.kernel == "cpu.sgd")
+    seconds = sum(n * 1e-9 for n in KERNELS["cpu.sgd"].terms(update.types, update.attrs).values())
+    assert b.placed.call_seconds(b.plan.first_rank("server"), update) == pytest.approx(seconds)
+
+
+def test_servers_on_the_host_want_the_cores_calibrated(gpu_profile: Any) -> None:
+    said = r"cores beside the GPU are priced by .* this computer is not calibrated: run trainscape"
+    with pytest.raises(StaleProfile, match=said):
+        predict(built(gpu_profile, 2, "strategy: parameter_server, servers: host"))
+
+
+def test_what_the_gpu_cannot_hold_is_refused_before_it_is_calibrated(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "require_gpu", lambda: driver.Gpu(name="Made Up", memory_nbytes=24 << 20))
+    file = tmp_path / "s.yaml"
+    file.write_text(TEXT.format(system="host", ranks=1, more="strategy: data").replace("batch: 64", "batch: 8192"))
+    said = r"a rank needs [\d.]+ MB, but Made Up has 25.2 MB: .* too few; try parallel.micro_batches: \d+, or .*model.batch: \d+"
+    for command in ("check", "train"):
+        found = cli(command, file, "--device", "cuda")
+        assert found.code == ExitCode.INFEASIBLE and re.search(said, found.err), found.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_catalogue_system_says_itself_what_it_is() -> None:
     for system, more in (("dgx1-v100", "cuda"), ("h200-sxm", "cpu")):
         with pytest.raises(ScenarioError, match=rf"{system} says itself what its devices are.*--set system.name=host"):
@@ -86,8 +119,8 @@ def test_the_option_is_the_key(cli: Callable[..., Any], tmp_path: Path) -> None:
 def test_without_a_driver_every_command_ends_with_6_and_the_way_out(cli: Callable[..., Any], tmp_path: Path) -> None:
     file, out = tmp_path / "s.yaml", tmp_path / "out"
     file.write_text(TEXT.format(system="host", ranks=1, more="strategy: data"))
-    for command in ("predict", "train", "validate"):
-        found = cli(command, file, "--device", "cuda", "--out", out)
+    for command in (("predict", file), ("train", file), ("validate", file), ("compare", file), ("demo",)):
+        found = cli(*command, "--device", "cuda", "--out", out)
         assert found.code == ExitCode.MISSING_CAPABILITY, command
         assert "no CUDA driver" in found.err and "nvidia-smi" in found.err and "pip install" in found.err
         assert not out.exists()
@@ -109,6 +142,8 @@ def test_states_of_the_profile(gpu_profile: Any, monkeypatch: pytest.MonkeyPatch
     assert profiles.state().status is Status.PRESENT and profiles.require() == gpu_profile
     hashes["cuda.relu"] = "1" * 16
     assert profiles.state().status is Status.STALE and "cuda.relu changed since" in profiles.state().text
+    hashes.update(dict.fromkeys(hashes, "1" * 16))
+    assert profiles.state().text.endswith("...; run `trainscape calibrate --device cuda`")
     path.write_text("[")
     assert profiles.state().status is Status.MISSING
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 pytestmark = pytest.mark.xdist_group("processes")
 TRAIN, TEST = 64, 20
 
@@ -63,6 +64,32 @@ def test_a_training_on_files(folder: Path, cli: Any, name: str, write: Callable[
     assert found.document["held_out"] == TEST
     assert found.document["accuracy"] > 0.5  # ten classes
     assert found.document["loss"] < 2.0
+
+
+RESNET = SCENARIOS / "resnet-cifar10-gpu.yaml"
+
+
+def test_the_resnet_on_files_of_cifar10(folder: Path, cli: Any) -> None:
+    """As its scenario has it, but on cores, narrow, and on few images."""
+    cifar10(folder)
+    small = ("run.steps=60", "model.batch=16", "model.width=0.25", f"run.data.folder={folder}")
+    found = cli("train", RESNET, "--device", "cpu", "--json", "--out", "out", *(x for s in small for x in ("--set", s)))
+    assert found.code == 0, found.err
+    assert found.document["held_out"] == TEST and found.document["accuracy"] > 0.5  # ten classes
+    assert found.document["loss"] < 1.0
+
+
+def test_the_resnet_without_its_files(folder: Path, cli: Any) -> None:
+    for command in ("check", "plan"):
+        found = cli(command, RESNET, "--device", "cpu", "--set", f"run.data.folder={folder}/none")
+        assert found.code == 0 and f"there is no folder {folder}/none, so nothing can be trained on it here" in found.err
+    for missing, said in (
+        ("none", f"there is no folder {folder}/none"),
+        ("", f"{folder} holds neither data_batch_1.bin nor data_b"),
+    ):
+        found = cli("train", RESNET, "--device", "cpu", "--set", f"run.data.folder={folder}/{missing}", "--out", "out")
+        assert found.code == 3 and said in found.err and not Path("out").exists()
+        assert "cs.toronto.edu/~kriz/cifar-10-binary.tar.gz" in found.err and "data_batch_5.bin, test_batch.bin" in found.err
 
 
 def no_samples(folder: Path) -> None:

@@ -127,3 +127,5 @@ def test_blocks_train_first_then_measure_then_time():
     assert first.steps == 600 and first.evaluate and not first.timed
     assert len(rest) >= 5 and all(b.steps == 3000 and not b.timed for b in rest)
     assert last.timed
+    slow = blocks_of(steps=1, step_s=20.0)  # nobody waits for sixty of those
+    assert [b.steps for b in slow] == [2] * len(slow) and slow[-1].timed

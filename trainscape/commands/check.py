@@ -31,7 +31,8 @@ def _check(loaded: Loaded, options: Options) -> dict[str, Any]:
     built = Built(s)
     proof = prove(built)
     ranks = f"{s.parallel.ranks} rank{'s' if s.parallel.ranks > 1 else ''}"
-    options.output.show(f"{loaded.file}: ok ({s.model.name}, batch {s.model.batch}, {ranks} on {s.system.name})")
+    where = f"{s.system.name}, {s.system.platform}" if s.system.platform else s.system.name
+    options.output.show(f"{loaded.file}: ok ({s.model.name}, batch {s.model.batch}, {ranks} on {where})")
     if proof["actions"]:
         options.output.detail(
             f"plan proved over {proof['steps']} steps: {proof['actions']} actions, no deadlock, every gradient once"

@@ -86,7 +86,7 @@ def _assignments(_: click.Context, __: click.Parameter, values: tuple[str, ...])
     return values
 
 
-def _options(*, scenario: bool, device: bool | None, writes: bool) -> tuple[Callable[[Any], Any], ...]:
+def _options(*, scenario: bool, device: bool | None, writes: str) -> tuple[Callable[[Any], Any], ...]:
     """The options in the order of the help text; those without effect are hidden. `device` None: there is no ``--device``."""
     where = click.option("--device", "where", type=click.Choice(DEVICES), hidden=not device, help="Run on processor or GPU.")
     setting = "Change a setting, e.g. model.width=2; repeatable."
@@ -98,11 +98,11 @@ def _options(*, scenario: bool, device: bool | None, writes: bool) -> tuple[Call
         click.option("--set", "overrides", hidden=not scenario, **overrides),
         click.option("--seed", type=click.IntRange(min=0), hidden=not scenario, help="Replace the scenario's seed."),
         *(() if device is None else (where,)),
-        click.option("--out", type=click.Path(path_type=Path), hidden=not writes, help="Run folder to write."),
+        click.option("--out", type=click.Path(path_type=Path), hidden=not writes, help=writes),
     )
 
 
-def common(*, scenario: bool, device: bool = False, own_device: bool = False, writes: bool = False) -> Callable[[F], F]:
+def common(*, scenario: bool, device: bool = False, own_device: bool = False, writes: bool | str = False) -> Callable[[F], F]:
     """Decorator: the common options, handed over as one `Options`.
 
     Parameters
@@ -110,7 +110,7 @@ def common(*, scenario: bool, device: bool = False, own_device: bool = False, wr
     scenario : the command reads scenarios; ``--set``, ``--seed`` and ``--device`` change them.
     device : the command reads none, but asks whether the processor or the GPU of this computer is meant.
     own_device : ``--device`` means something else there.
-    writes : the command can write a run folder, which ``--out`` names.
+    writes : the command can write a run folder, which ``--out`` names; or what else is written there, in words for the help.
 
     All commands take all options, so that scripts can pass one set to every one; where one has no effect, that is said.
     """
@@ -131,7 +131,8 @@ def common(*, scenario: bool, device: bool = False, own_device: bool = False, wr
             return f(Options(command=command, output=output, overrides=overrides, seed=seed, device=where, out=out), **rest)
 
         decorated: Any = run
-        for option in reversed(_options(scenario=scenario, device=None if own_device else scenario or device, writes=writes)):
+        said = writes if isinstance(writes, str) else "Run folder to write." if writes else ""
+        for option in reversed(_options(scenario=scenario, device=None if own_device else scenario or device, writes=said)):
             decorated = option(decorated)
         return cast(F, decorated)
 

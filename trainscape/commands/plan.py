@@ -20,13 +20,19 @@ def command(options: Options, files: tuple[str, ...], steps: int) -> int:
 
     def work(loaded: Loaded, options: Options) -> dict[str, Any]:
         from graph.parallel.text import plan_text
+        from trainscape.algorithms import words
         from trainscape.build import Built
 
-        plan = Built(loaded.scenario).plan
+        built = Built(loaded.scenario)
+        plan = built.plan
         text = plan_text(plan, steps)
         options.output.show(text.rstrip())
+        if said := words(loaded.scenario.system.algorithm, built.algorithms):
+            options.output.show(f"algorithms: {said}")
         roles = [_role(r) for r in plan.roles]
-        return {"plan": {"hash": plan.hash, "ranks": [str(r) for r in plan.ranks], "roles": roles, "text": text}}
+        algorithms = dict(built.algorithms)
+        ranks = [str(r) for r in plan.ranks]
+        return {"plan": {"hash": plan.hash, "ranks": ranks, "roles": roles, "algorithms": algorithms, "text": text}}
 
     return each(options, files, work)
 

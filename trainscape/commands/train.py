@@ -38,6 +38,7 @@ def command(options: Options, files: tuple[str, ...], resume: str | None) -> int
 
 def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, Any]:
     from runtime.dist.prepare import check
+    from trainscape.algorithms import words
     from trainscape.build import Built
     from trainscape.report.comparison import differs
     from trainscape.report.run_folder import RunFolder
@@ -53,6 +54,8 @@ def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, An
     check(training_job(built, folder=path, data=loaded.data_folder, resume=start))  # a run that cannot begin moves none aside
     if built.differs:
         options.output.note(differs(built.differs))
+    if said := words(loaded.scenario.system.algorithm, built.algorithms):
+        options.output.note(f"algorithms: {said}")
     goes_on = start is not None and path.resolve() in start.resolve().parents
     folder = RunFolder.reopen(path) if goes_on else options.run_folder(loaded)
     training = train(built, folder=folder.path, output=options.output, data=loaded.data_folder, resume=start)

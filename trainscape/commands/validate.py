@@ -83,7 +83,7 @@ def _measured(built: "Built", loaded: Loaded, options: Options, checkpoint: Path
     from trainscape.results import enforce, validation_run, with_expectations
     from trainscape.validate import check, validate
 
-    check(built, checkpoint)
+    check(built, checkpoint, loaded.data_folder)
     folder = options.run_folder(loaded)
     with progress(options.output, loaded.scenario.name) as shown:
         validation = validate(built, data=loaded.data_folder, saved=checkpoint, instruments=[shown])

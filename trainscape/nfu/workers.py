@@ -1,35 +1,20 @@
-"""Figures of many designs, worked out by several processes: fresh interpreters that are told what to do as JSON.
+"""Figures of many designs, worked out by several processes (`trainscape.processes`), a line for each design."""
 
-A worker gets one document and answers with a line for each point, so that whoever asks can keep every result as it comes.
-"""
-
-import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 from hw.errors import HwError
 from hw.nfu.config import Nfu
 from hw.nfu.layer import Layer
-from trainscape.errors import TrainscapeError
 from trainscape.nfu.config import document, from_document
 from trainscape.nfu.explore import Work
 from trainscape.nfu.shape import read_shape, shape_text
 from trainscape.nfu.space import Point
-from trainscape.report.json_document import dumps, plain
+from trainscape.processes import MOST, answers, serve
 
-ROOT = Path(__file__).resolve().parents[2]
 WORTH = 100
 """Points from which on a second process saves more than its start costs, about half a second."""
-MOST = 8
-_CODE = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from trainscape.nfu.workers import main; main()"
 
 Row = dict[str, Any]
 
@@ -63,29 +48,15 @@ def result(work: Work, base: Nfu, point: Point) -> Row:
 
 
 def _shared(layers: Sequence[Layer], base: Nfu, points: Sequence[Point], count: int) -> Iterator[tuple[Point, Row]]:
-    lines: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
     shares = _shares(points, count)
-    running = [_started([points[i] for i in share], layers, base) for share in shares]
-    try:
-        for number, process in enumerate(running):
-            Thread(target=_listen, args=(number, process, lines), daemon=True).start()
-        done, left = [0] * count, count
-        while left:
-            number, line = lines.get()
-            if line is None:
-                left -= 1
-                if running[number].wait() or done[number] != len(shares[number]):
-                    raise TrainscapeError(f"a process that works out designs has ended with code {running[number].returncode}")
-                continue
-            yield points[shares[number][done[number]]], json.loads(line)
-            done[number] += 1
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+    same = {
+        "layers": [{"name": layer.name, "shape": shape_text(layer)} for layer in layers],
+        "nfu": document(base),
+    }
+    jobs = [{**same, "points": [points[i].document() for i in share]} for share in shares]
+    waiting = [iter(share) for share in shares]
+    for number, row in answers("trainscape.nfu.workers", jobs, [len(share) for share in shares]):
+        yield points[next(waiting[number])], row
 
 
 def _shares(points: Sequence[Point], count: int) -> list[list[int]]:
@@ -99,41 +70,13 @@ def _shares(points: Sequence[Point], count: int) -> list[list[int]]:
     return shares
 
 
-def _started(points: Sequence[Point], layers: Sequence[Layer], base: Nfu) -> "subprocess.Popen[str]":
-    process = subprocess.Popen([sys.executable, "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    job = {
-        "layers": [{"name": layer.name, "shape": shape_text(layer)} for layer in layers],
-        "nfu": document(base),
-        "points": [p.document() for p in points],
-    }
-    assert process.stdin is not None  # a pipe was asked for
-    process.stdin.write(dumps(job))
-    process.stdin.close()
-    return process
-
-
-def _listen(number: int, process: "subprocess.Popen[str]", lines: "SimpleQueue[tuple[int, str | None]]") -> None:
-    assert process.stdout is not None  # a pipe was asked for
-    try:
-        for line in process.stdout:
-            lines.put((number, line))
-    except ValueError:  # the pipe was closed by who no longer wants to know
-        return
-    lines.put((number, None))
-
-
 def main() -> None:
-    """A worker: one document in, a line for each point out. It ends with who asked; Ctrl-C is for that one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(BrokenPipeError):
-        _answer()
+    """A process that works."""
+    serve(_answer)
 
 
-def _answer() -> None:
-    job = json.load(sys.stdin)
+def _answer(job: Any) -> Iterator[Row]:
     work = Work([read_shape(x["shape"], x["name"]) for x in job["layers"]])
     base = from_document(job["nfu"])
     for said in job["points"]:
-        row = result(work, base, Point.from_document(said))
-        sys.stdout.write(json.dumps(plain(row), allow_nan=False) + "\n")
-        sys.stdout.flush()
+        yield result(work, base, Point.from_document(said))

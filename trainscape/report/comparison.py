@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from trainscape.report.tables import markdown_table, nbytes, plain_table, seconds, share
+from trainscape.report.tables import markdown_table, nbytes, plain_table, rate, seconds, share
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ def comparison_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             r["scenario"] if several else "",
             r["strategy"],
             seconds(r["step_s"]),
-            f"{r['samples_per_s']:,.0f}" if r["samples_per_s"] else "",
+            rate(r["samples_per_s"]),
             share(r["mfu"]) if r["mfu"] is not None else "",
             seconds(r["exposed_comm_s"]),
             nbytes(r["bytes_sent_total"]),

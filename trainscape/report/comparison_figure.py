@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainscape.report.tables import seconds
+from trainscape.report.tables import rate, seconds
 
 # Colours of Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of colour vision, and in grey.
 PARTS = (
@@ -58,7 +58,7 @@ def _panel(axis: Any, rows: Sequence[Mapping[str, Any]], title: str) -> None:
         axis.barh(range(len(rows)), widths, left=left, height=0.72, color=colour, edgecolor="white", lw=0.6, label=label)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for k, r in enumerate(rows):
-        text = f"{seconds(r['step_s'])}, {r['samples_per_s']:,.0f} samples/s"
+        text = f"{seconds(r['step_s'])}, {rate(r['samples_per_s'])} samples/s"
         axis.text(1.01 * r["step_s"] / factor, k, text, va="center", fontsize=9)
     axis.set(yticks=range(len(rows)), yticklabels=[r["strategy"] for r in rows], xlabel=f"{unit} a step, a rank")
     axis.set(ylim=(len(rows) - 0.5, -0.6), xlim=(0, 1.35 * longest / factor))

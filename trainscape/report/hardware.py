@@ -6,7 +6,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from trainscape.report.comparison import COLUMNS as OF_A_ROW
-from trainscape.report.tables import markdown_table, nbytes, plain_table, seconds
+from trainscape.report.tables import markdown_table, nbytes, plain_table, rate, seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,11 +35,6 @@ def times(ratio: float | None) -> str:
     if ratio is None:
         return ""
     return f"{ratio:,.0f}" if ratio >= 99.95 else f"{ratio:.3g}"
-
-
-def rate(value: float | None) -> str:
-    """Samples per second with three digits."""
-    return "" if not value else f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def hardware_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

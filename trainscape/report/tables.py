@@ -83,6 +83,11 @@ def nbytes(value: float | None) -> str:
     return "" if value is None else format(int(value), Quantity.BYTES, 3) if value < 1000 else decimal(value, "B")
 
 
+def rate(value: float | None) -> str:
+    """Things per second: whole where they are many, else three digits; empty for none."""
+    return "" if not value else f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
 def decimal(value: float, unit: str) -> str:
     """A quantity with three digits and a decimal prefix."""
     for prefix, factor in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -126,15 +131,19 @@ def comparison_table(document: Mapping[str, Any], title: str) -> "Table":
     return plain_table(*comparison_cells(document), title=title)
 
 
-def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", is_headed: bool = True) -> "Table":
-    """A table without frills: text to the left, numbers to the right."""
+def plain_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", is_headed: bool = True, is_dense: bool = False
+) -> "Table":
+    """A table without frills: text to the left, numbers to the right; a dense one for many columns."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     # a title that is longer than the table goes on beyond it
     shown = Text(title, style="table.title", no_wrap=True, overflow="ignore") if title else None
-    table = Table(title=shown, title_justify="left", show_header=is_headed, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=shown, title_justify="left", show_header=is_headed, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=is_dense
+    )
     for i, name in enumerate(header):
         column = [r[i] for r in rows if r[i]]
         is_number = bool(column) and i > 0 and all(c[0].isdigit() or c[0] in "+-" for c in column)
@@ -161,8 +170,7 @@ def prediction_rows(predicted: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a prediction says, as (quantity, text) lines."""
     interval = predicted.get("step_interval_s") or [None, None]
     rows = [("step", f"{seconds(predicted.get('step_s'))} (80 %: {seconds(interval[0])} to {seconds(interval[1])})")]
-    rate = predicted.get("samples_per_s")
-    rows += [("samples per second", f"{rate:,.0f}" if rate else "")]
+    rows += [("samples per second", rate(predicted.get("samples_per_s")))]
     names = (("compute", "compute_s"), ("communication", "comm_s"), ("of that not hidden", "exposed_comm_s"))
     rows += [(label, seconds(predicted.get(key))) for label, key in names]
     peaks = predicted.get("memory_peak_bytes") or []
@@ -176,5 +184,7 @@ def prediction_rows(predicted: Mapping[str, Any]) -> list[tuple[str, str]]:
     epoch = [f"{seconds(predicted['epoch_s'])}"] if predicted.get("epoch_s") is not None else []
     epoch += [f"{predicted[k]:.3g} {unit}" for k, unit in _OF_AN_EPOCH if predicted.get(k) is not None]
     rows += [("an epoch", ", ".join(epoch))] if epoch else []
+    chosen = predicted.get("algorithms") or {}
+    rows += [("algorithms", ", ".join(f"{op} {name}" for op, name in chosen.items()))] if chosen else []
     model = predicted.get("cost_model")
     return [*rows, ("priced by", COST_MODELS.get(model, model))] if model else rows

@@ -6,6 +6,7 @@ flat.py         what those share that go over flat arrays element by element
 vectors.py      one element of a thread or four, for threads that stand in rows of a matrix; column_sums.py adds up its rows
 compile.py      compiling and assembling them without a device, and what comes out
 run.py          launches bound to arrays and carried out
+library.py      calls of a vendor's libraries in place of launches; blas.py cuBLAS, dnn.py cuDNN
 check.py        each kernel against the reference of its operator
 """
 
@@ -25,4 +26,5 @@ FAMILIES: tuple[str, ...] = (
     "reshape",
     "softmax",
     "update",
+    "vendor",
 )

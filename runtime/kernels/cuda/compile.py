@@ -1,25 +1,36 @@
 """CUDA kernels compiled to PTX and assembled, without a device: what registers, memory and instructions come out.
 
-PTX is made by Numba and NVVM, and assembled by ``ptxas`` of the same toolkit; both come with the extra ``cuda``.
+PTX is made by Numba and NVVM, kept on disk as long as its sources stay, and assembled by ``ptxas`` of the same toolkit; both come
+with the extra ``cuda``.
 """
 
+import os
 import re
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from graph.record import record
-from runtime.errors import RunError
-from runtime.kernels.cuda.kernel import DeviceKernel
+from runtime.errors import MissingCapability, RunError
+from runtime.kernels.build import file_hash
+from runtime.kernels.cuda.kernel import SIMULATED, DeviceKernel
+from runtime.kernels.folder import folder
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0))
 """Turing, Ampere, Hopper: each has what all later ones of its kind have."""
 ASSEMBLE_SECONDS = 120.0
+DAY = 86_400
 
 
-class ToolkitMissing(RunError):
-    """The compiler or assembler of the CUDA toolkit is not installed."""
+class ToolkitMissing(MissingCapability):
+    """The compiler or assembler of the CUDA toolkit is not installed, or stood in for by the simulator."""
 
 
 @record
@@ -56,10 +67,22 @@ def ptx(kernel: DeviceKernel, architecture: tuple[int, int]) -> str:
     Raises
     ------
     RunError : the architecture is older than the kernel's instructions.
-    ToolkitMissing : NVVM or NVRTC cannot be found.
+    ToolkitMissing : NVVM or NVRTC cannot be found, or kernels run in the simulator.
     """
     if architecture < kernel.least:
         raise RunError(f"kernel {kernel.name!r} needs {name_of(kernel.least)}, got {name_of(architecture)}")
+    if SIMULATED:
+        raise ToolkitMissing("kernels run in Numba's simulator here, which compiles none; unset NUMBA_ENABLE_CUDASIM")
+    kept = _kept(kernel, architecture)
+    if kept is not None and kept.is_file():
+        return kept.read_text(encoding="utf-8")
+    text = _compiled(kernel, architecture)
+    if kept is not None:
+        _keep(kept, text)
+    return text
+
+
+def _compiled(kernel: DeviceKernel, architecture: tuple[int, int]) -> str:
     from numba import cuda
 
     try:
@@ -69,6 +92,40 @@ def ptx(kernel: DeviceKernel, architecture: tuple[int, int]) -> str:
             raise ToolkitMissing(f"no compiler for CUDA kernels: {e}; install trainscape[cuda]") from e
         raise
     return str(text)
+
+
+def _kept(kernel: DeviceKernel, architecture: tuple[int, int]) -> Path | None:
+    """Where the PTX of one of this package's kernels is kept; none of others, whose sources are not known."""
+    if not kernel.function.__module__.startswith(f"{__package__}."):
+        return None
+    return folder() / "ptx" / _sources() / f"{kernel.name}.{name_of(architecture)}.ptx"
+
+
+@cache
+def _sources() -> str:
+    """Hash of everything that PTX is made from: this package, the random numbers, the compilers' versions."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    versions = [f"{name} {_version(name)}" for name in ("numba", "numba-cuda", "cuda-toolkit", "nvidia-cuda-nvcc")]
+    return sha256("\n".join([*(file_hash(f) for f in files), *versions]).encode()).hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a toolkit of the system
+        return ""
+
+
+def _keep(place: Path, text: str) -> None:
+    """Write PTX for the next time; what other sources gave and nobody touched for a day goes."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = place.with_suffix(f".{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(place)
+    for old in place.parent.parent.iterdir():
+        with suppress(OSError):  # another process may be faster
+            if old != place.parent and time.time() - old.stat().st_mtime > DAY:
+                shutil.rmtree(old)
 
 
 def assembler() -> Path:
@@ -90,7 +147,11 @@ def assembled(kernel: DeviceKernel, architecture: tuple[int, int], wanted: Itera
     ------
     RunError : the assembler refuses it; with its words.
     """
-    text = ptx(kernel, architecture)
+    return assemble(kernel, architecture, ptx(kernel, architecture), wanted)
+
+
+def assemble(kernel: DeviceKernel, architecture: tuple[int, int], text: str, wanted: Iterable[str] = ()) -> Assembled:
+    """Assemble a kernel's PTX; raises `RunError` like `assembled`."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(text, encoding="utf-8")

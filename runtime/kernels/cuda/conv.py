@@ -43,7 +43,7 @@ def tiled_kernel(precision: Precision, gather: Gather, cut: GemmCut, in_fours: b
     either = gather(1), group(1)
     if not in_fours:
         return gemm(MEDIUM, Precision.F32, *either, older=either, to=SPREAD), MEDIUM
-    tile = LARGE if cut.tile == LARGE.rows else MEDIUM
+    tile = matmul.TILES[precision][max(cut.tile, MEDIUM.rows)]
     return gemm(tile, precision, gather(4), group(4), older=either, to=SPREAD), tile
 
 
@@ -51,7 +51,7 @@ def tiled_kernels(precision: Precision, gather: Gather) -> tuple[DeviceKernel, .
     """All that `tiled_kernel` may answer, what stands in for it on older devices, and the sum of parts."""
     cuts = [GemmCut(m=1, n=1, k=1, tile=t.rows, parts=1, chunk=1) for t in (LARGE, MEDIUM)]
     found = [tiled_kernel(precision, gather, c, in_fours)[0] for c in cuts for in_fours in (True, False)]
-    return tuple(dict.fromkeys([*found, *(k.older for k in found if k.older is not None), ADDED]))
+    return tuple(dict.fromkeys([*found, *(k.older for k in found if k.older is not None), *ADDED.values()]))
 
 
 def convolved(
@@ -82,7 +82,7 @@ def convolved(
 
 def is_matrix_product(precision: Precision, w: Windows, cut: GemmCut) -> bool:
     """Kernels of matrix products do it, and no slower."""
-    return w.is_pointwise and (not w.in_fours or matmul.TILES[cut.tile] in matmul.FAST_TILES[precision])
+    return w.is_pointwise and (not w.in_fours or cut.tile >= matmul.LEAST_FAST[precision])
 
 
 def stacks(w: Windows) -> Iterator[tuple[int, Windows]]:

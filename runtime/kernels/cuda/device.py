@@ -40,3 +40,23 @@ def device_function(function: Callable[..., Any]) -> Any:
         return _compiled(function)
     names_cuda = "cuda" in function.__code__.co_names  # what does not is called as it is: the simulator takes its time
     return cuda.jit(device=True)(function) if names_cuda else function
+
+
+def in_turn(body: Any, count: int) -> Any:
+    """A device function (w, x, y, z, first) that calls ``body(w, x, y, z, i)`` for so many i, a power of two, in order.
+
+    It is a loop unrolled by hand: once all is inlined i is a constant, so what it indexes has a constant place and stays in
+    registers.
+    """
+    for half in (2**i for i in range(count.bit_length() - 1)):
+        body = _twice(body, half)
+    return body
+
+
+def _twice(body, half):
+    @device_function
+    def twice(w, x, y, z, i):
+        body(w, x, y, z, i)
+        body(w, x, y, z, i + half)
+
+    return twice

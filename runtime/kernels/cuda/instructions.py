@@ -151,12 +151,13 @@ def block_max(x, scratch):
 
 @intrinsic
 def quotient(typingctx, a, b):
-    """``a // b`` of whole numbers that are not negative, with nothing to correct for signs; in 32 bits where both fit them."""
+    """``a // b`` of whole numbers that are not negative, with nothing to correct for signs; of two with 32 bits, in 32 bits."""
+    kind = types.int32 if a == b == types.int32 else types.int64
 
     def code(context, builder, signature, args):
         return builder.udiv(args[0], args[1])
 
-    return types.int64(types.int64, types.int64), code
+    return kind(kind, kind), code
 
 
 @cuda.jit(device=True, inline="always")

@@ -25,7 +25,7 @@ from graph.registry import Registry
 from graph.tensor_type import DType
 from hw.kernels.record import Call
 from runtime.cuda.driver import find_driver
-from runtime.errors import RunError
+from runtime.errors import MissingCapability, RunError
 from runtime.kernels.cuda import FAMILIES
 
 if TYPE_CHECKING:
@@ -167,7 +167,13 @@ class DeviceKernel:
         """What can be launched, on this process's device or in the simulator."""
         if SIMULATED:
             return cuda.jit(self.function)
-        if self.older is not None and tuple(cuda.get_current_device().compute_capability) < self.least:
+        if (has := tuple(cuda.get_current_device().compute_capability)) < self.least:
+            if self.older is None:
+                needs, got = (".".join(map(str, c)) for c in (self.least, has))
+                raise MissingCapability(
+                    f"kernel {self.name!r} needs a GPU of compute capability {needs}, this one has {got}: leave system.algorithm "
+                    f"away, and all is computed in f32"
+                )
             return self.older.compiled
         # not optimized while it is linked: then its code comes from the PTX that is checked, and keeps what `fast` asks for
         return cuda.jit(self.signature, fastmath=self.fast, lto=False)(self.function)
@@ -232,9 +238,7 @@ class CudaKernel:
 CUDA_KERNELS: Registry[CudaKernel] = Registry("CUDA kernel")
 
 
-def cuda_kernel(
-    name: str, kernels: Iterable[DeviceKernel], library: "Library | None" = None
-) -> Callable[[Launches], Launches]:
+def cuda_kernel(name: str, kernels: Iterable[DeviceKernel], library: "Library | None" = None) -> Callable[[Launches], Launches]:
     """Decorator: registers the kernel of a record."""
 
     def register(launches: Launches) -> Launches:

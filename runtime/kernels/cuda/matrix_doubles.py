@@ -21,9 +21,14 @@ def copy4_or_zero(shared, to, array, at, is_there):
 
 
 def copy16_or_zero(shared, to, array, at, is_there):
-    """Copy four elements, or write zeros."""
-    for i in range(4):
+    """Copy 16 bytes, or write zeros."""
+    for i in range(16 // array.dtype.itemsize):
         shared[to + i] = array[at + i] if is_there else 0
+
+
+def load2(array, at):
+    """Two elements."""
+    return array[at], array[at + 1]
 
 
 def store2(array, at, a, b):
@@ -66,17 +71,12 @@ def put4_fp16(shared, at, a, b, c, d):
         shared[at + i] = _fp16(x)
 
 
-def tf32(word):
-    """A word that holds an f32 number, rounded to tf32 (to nearest, ties away from zero)."""
-    bits = int(np.int32(word).view(np.uint32))
+def tf32(number):
+    """An f32 number, or the word that holds it, rounded to tf32, as a word; to nearest, ties to even."""
+    bits = int((np.float32(number) if isinstance(number, np.floating) else np.int32(number)).view(np.uint32))
     if bits & 0x7FFFFFFF > 0x7F800000:
         return np.uint32(0x7FFFE000).view(np.int32)
-    return np.uint32(bits + 0x1000 & 0xFFFFE000).view(np.int32)
-
-
-def word(shared, at):
-    """The word that holds an f32 number."""
-    return shared[at : at + 1].view(np.int32)[0]
+    return np.uint32(bits + 0xFFF + (bits >> 13 & 1) & 0xFFFFE000).view(np.int32)
 
 
 def _gathered(mine):

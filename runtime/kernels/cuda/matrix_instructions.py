@@ -8,6 +8,7 @@ words, each one tf32 number or two 16-bit ones. ldmatrix needs architecture 7.5,
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.cuda.extending import intrinsic
 
 SHARED_ALIGNMENT: int | None = 16
@@ -66,6 +67,23 @@ def _store(words, kind):
         return context.get_dummy_value()
 
     return emit
+
+
+@intrinsic
+def load2(typingctx, array, at):
+    """Two elements, one 64-bit load; the first is aligned to 8 bytes."""
+    result = types.UniTuple(types.float32, 2)
+
+    def code(context, builder, signature, args):
+        place = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
+        wide = builder.load(builder.bitcast(place, ir.VectorType(_F32, 2).as_pointer(place.type.addrspace)))
+        wide.align = 8
+        found = ir.Constant(context.get_value_type(result), ir.Undefined)
+        for i in range(2):
+            found = builder.insert_value(found, builder.extract_element(wide, ir.Constant(_I32, i)), i)
+        return found
+
+    return result(array, types.intp), code
 
 
 @intrinsic
@@ -128,26 +146,29 @@ def put_fp16(typingctx, shared, at, a):
     return types.void(shared, types.intp, types.float32), _put("f16")
 
 
-@intrinsic
-def tf32(typingctx, word):
-    """A word that holds an f32 number, rounded to tf32 (to nearest, ties away from zero)."""
-
-    def code(context, builder, signature, args):
-        asm = ir.InlineAsm(ir.FunctionType(_I32, [_I32]), "cvt.rna.tf32.f32 $0, $1;", "=r,r")
-        return builder.call(asm, args)
-
-    return types.int32(types.int32), code
+def _is_from(context, builder, architecture):
+    """Whether code is made for an architecture or a later one: known when it is compiled, and the other way is left out."""
+    name = context.insert_const_string(builder.module, "__CUDA_ARCH")
+    asked = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_I32, [name.type]), "__nvvm_reflect")
+    return builder.icmp_signed(">=", builder.call(asked, [name]), ir.Constant(_I32, architecture))
 
 
 @intrinsic
-def word(typingctx, shared, at):
-    """The word that holds an f32 number."""
+def tf32(typingctx, number):
+    """An f32 number, or the word that holds it, rounded to tf32, as a word; to nearest, ties to even from architecture 9.0 on,
+    which has an instruction for it, and away from zero before."""
 
     def code(context, builder, signature, args):
-        place = builder.gep(context.make_array(signature.args[0])(context, builder, args[0]).data, [args[1]])
-        return builder.load(builder.bitcast(place, _I32.as_pointer(place.type.addrspace)))
+        bits = args[0] if signature.args[0] == types.int32 else builder.bitcast(args[0], _I32)
+        found, is_new = cgutils.alloca_once(builder, _I32), _is_from(context, builder, 900)
+        with builder.if_else(is_new) as ways:
+            for way, name in zip(ways, ("rn", "rna"), strict=True):
+                with way:
+                    asm = ir.InlineAsm(ir.FunctionType(_I32, [_I32]), f"cvt.{name}.tf32.f32 $0, $1;", "=r,r")
+                    builder.store(builder.call(asm, [bits]), found)
+        return builder.load(found)
 
-    return types.int32(shared, types.intp), code
+    return (types.int32(number), code) if number in (types.int32, types.float32) else None
 
 
 def _tuple(context, builder, kind, made, count):

@@ -138,5 +138,5 @@ def vector_product(
     parts = Operand(index=workspace.index, dtype=y.dtype, size=cut.parts * outputs)
     return [
         kernel.launch(grid, matrix.operand, x.operand, on_bias, parts, (*head, spread, 0)),
-        added(parts, on_bias, y, cut.parts, cut.m, cut.n, 1, cut.n, 0, flags),
+        added(parts, on_bias, y, cut.parts, cut.m, cut.n, 1, cut.n, 0, flags, is_aligned=workspace.is_aligned),
     ]

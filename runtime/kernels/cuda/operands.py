@@ -13,6 +13,8 @@ from graph.record import record
 from runtime.kernels.cuda.device import device_function
 
 WARP = 32
+CHUNK = 8
+"""16-bit numbers of 16 bytes."""
 BIAS, RELU, ACCUMULATE, WIDE = 1, 2, 4, 8
 """Flags of what becomes of a sum: a bias of its column is added, what is negative becomes 0, it is added to what C holds; and C
 may be written by wide stores."""
@@ -30,6 +32,11 @@ class Precision(StrEnum):
     def is_half(self) -> bool:
         """Operands have 16 bits."""
         return self in (Precision.BF16, Precision.FP16)
+
+    @property
+    def of_chunk(self) -> int:
+        """Elements of 16 bytes of shared memory: of a 128-bit access, and of a row of the matrices that `fragments4` loads."""
+        return CHUNK if self.is_half else 4
 
 
 @record
@@ -56,6 +63,10 @@ class Tile:
 LARGE = Tile(rows=128, columns=128, warp_rows=32, warp_columns=64)
 MEDIUM = Tile(rows=64, columns=64, warp_rows=32, warp_columns=32)
 SMALL = Tile(rows=32, columns=32, warp_rows=16, warp_columns=32)
+SQUARE = Tile(rows=128, columns=128, warp_rows=64, warp_columns=64)
+"""Fewer and larger parts than `LARGE`, for tensor cores: they are so fast that reading shared memory would hold them up."""
+LONE = Tile(rows=32, columns=32, warp_rows=32, warp_columns=32)
+"""A single warp: parts for tensor cores have 32 rows and columns at least."""
 
 
 @record
@@ -66,7 +77,7 @@ class Loader:
     ----------
     name : unique, part of the kernel's name.
     is_deep : what is adjacent in memory is adjacent along k, else along rows.
-    width : elements of a copy, 4 or 1.
+    width : elements of a copy, 4 or 1; of 16-bit numbers 8.
     numbers : how many numbers it is passed.
     begin, at : device functions.
     has_holes : `at` may answer -1, which is a zero.

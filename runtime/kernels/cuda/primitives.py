@@ -31,6 +31,7 @@ if config.ENABLE_CUDASIM:
         copy16_or_zero,
         fragments4,
         fragments4_turned,
+        load2,
         multiply_bf16,
         multiply_fp16,
         multiply_tf32,
@@ -40,7 +41,6 @@ if config.ENABLE_CUDASIM:
         put_fp16,
         store2,
         tf32,
-        word,
     )
 else:
     from runtime.kernels.cuda.instructions import (
@@ -64,6 +64,7 @@ else:
         copy16_or_zero,
         fragments4,
         fragments4_turned,
+        load2,
         multiply_bf16,
         multiply_fp16,
         multiply_tf32,
@@ -73,7 +74,6 @@ else:
         put_fp16,
         store2,
         tf32,
-        word,
     )
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "copy4_or_zero",
     "fragments4",
     "fragments4_turned",
+    "load2",
     "multiply_bf16",
     "multiply_fp16",
     "multiply_tf32",
@@ -91,7 +92,6 @@ __all__ = [
     "put_fp16",
     "store2",
     "tf32",
-    "word",
     "SCRATCH",
     "block_max",
     "block_sum",

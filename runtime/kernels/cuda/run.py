@@ -107,7 +107,11 @@ def _called(launch: LibraryLaunch, parts: Sequence[Any]) -> Go:
     """A call of a library, told of its operands; its double where there is no device."""
     if machine() is Machine.DEVICE:
         call = launch.bind([address_of(p) for p in parts])
-        return lambda stream=0: call(handle_of(stream))
+
+        def go(stream: Any = 0) -> None:
+            call(handle_of(stream))
+
+        return go
     *operands, _ = parts
 
     def double(stream: Any = 0) -> None:

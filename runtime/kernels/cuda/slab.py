@@ -1,7 +1,9 @@
 """Slabs: the piece of an operand that a block of threads holds in shared memory for one step along k.
 
-Where products want columns (f32), or an operand is adjacent in memory along its rows, element (row, k) lies at ``k * stride +
-row``; else, on tensor cores, at ``row * stride + k``. Strides are padded so that the lanes of a warp meet different banks.
+f32: columns of the operand lie one after the other, element (row, k) at ``k * stride + row``; the stride is padded, so that
+threads that write along k meet different banks. Tensor cores: as the operand lies in memory, adjacent along k or along rows, in
+chunks of 16 bytes. In every line of chunks they are exchanged, chunk c is at c xor something of the line, so that the eight
+chunks of eight lines that a warp reads at once lie in different banks; nothing is padded.
 
 A slab is copied behind the back of the registers (`copy`, architecture 8.0), or fetched into registers early (`fetch`) and
 stored, rounded, late (`put`).
@@ -31,6 +33,10 @@ from runtime.kernels.cuda.primitives import (
 
 STATE = 3
 """Numbers that a loader knows of a row."""
+PADDING = 4
+"""Elements between columns of f32."""
+BANKS = 8
+"""Chunks that lie in different banks."""
 
 
 @record
@@ -40,8 +46,9 @@ class Slab:
     Parameters
     ----------
     size : elements of shared memory.
-    stride : elements from one row (or one k) to the next.
+    line : elements from one row (or one k) to the next.
     is_deep : k is adjacent in shared memory, else rows are.
+    place : device function: (row, k) -> element, from where the slab begins.
     states, held : what a thread keeps: numbers of its rows, and fetched elements.
     begin : (state, numbers, batch, first row, rows): fills the state.
     copy : (state, shared, to, operand, numbers, first row, rows, first k, last k): asks for the copies.
@@ -50,8 +57,9 @@ class Slab:
     """
 
     size: int
-    stride: int
+    line: int
     is_deep: bool
+    place: Callable[..., Any]
     states: int
     held: int
     begin: Callable[..., Any]
@@ -64,23 +72,53 @@ class Slab:
 def slab(loader: Loader, rows: int, depth: int, tile: Tile, precision: Precision) -> Slab:
     """Slabs of so many rows and steps of k of an operand."""
     is_deep = loader.is_deep and precision is not Precision.F32
-    padding = {Precision.F32: 4, Precision.TF32: 4 if is_deep else 8}.get(precision, 8)
-    stride = (depth if is_deep else rows) + padding
     along = (depth if loader.is_deep else rows) // loader.width
     across = tile.threads // along
     copies = rows * depth // loader.width // tile.threads
     where = _places(loader, along, across)
+    line = depth if is_deep else rows + (PADDING if precision is Precision.F32 else 0)
+    place = _columns(line) if precision is Precision.F32 else _chunks(line, is_deep, precision)
     return Slab(
-        size=(rows if is_deep else depth) * stride,
-        stride=stride,
+        size=(rows if is_deep else depth) * line,
+        line=line,
         is_deep=is_deep,
+        place=place,
         states=STATE * (copies if loader.is_deep else 1),
         held=copies * loader.width,
         begin=_begin(loader, where, copies),
-        copy=_copy(loader, where, copies, stride, is_deep),
+        copy=_copy(loader, where, copies, place, is_deep),
         fetch=_fetch(loader, where, copies),
-        put=_put(loader, where, copies, stride, is_deep, precision),
+        put=_put(loader, where, copies, place, is_deep, precision),
     )
+
+
+@cache
+def _columns(line):
+    @device_function
+    def place(row, k):
+        return int32(k * line + row)
+
+    return place
+
+
+@cache
+def _chunks(line, is_deep, precision):
+    """Chunk c of line i is at ``c xor exchange(i)``.
+
+    Lines along k are read eight at a time, and so are those of 16-bit numbers along rows: where there are n < 8 chunks in a line,
+    8 / n lines meet all banks. Of lines of words along rows a warp reads two neighbouring chunks of four lines.
+    """
+    each = precision.of_chunk
+    chunks = line // each
+    lines, factor = (1, 2) if not (is_deep or precision.is_half) else (max(BANKS // chunks, 1), 1)
+    most = min(chunks, BANKS)
+
+    @device_function
+    def place(row, k):
+        i, x = (row, k) if is_deep else (k, row)
+        return int32(i * line + (x // each ^ i // lines * factor % most) * each + x % each)
+
+    return place
 
 
 def _places(loader, along, across):
@@ -128,7 +166,7 @@ def _index(loader, where):
     return index
 
 
-def _copy(loader, where, copies, stride, is_deep):
+def _copy(loader, where, copies, place, is_deep):
     width, along = loader.width, loader.is_deep == is_deep
     index = _index(loader, where)
 
@@ -137,14 +175,13 @@ def _copy(loader, where, copies, stride, is_deep):
         for i in range(copies):
             found, is_there = index(state, i, numbers, first, rows, k0, last)
             row, k = where(i)
-            place = int64(int32(to + (row * stride + k if is_deep else k * stride + row)))
             if width == 1:
-                copy4_or_zero(shared, place, operand, found, is_there)
+                copy4_or_zero(shared, int64(int32(to + place(row, k))), operand, found, is_there)
             elif along:
-                copy16_or_zero(shared, place, operand, found, is_there)
+                copy16_or_zero(shared, int64(int32(to + place(row, k))), operand, found, is_there)
             else:
                 for e in range(4):
-                    copy4_or_zero(shared, place + e * stride, operand, int64(found) + e, is_there)
+                    copy4_or_zero(shared, int64(int32(to + place(row, k + e))), operand, int64(found) + e, is_there)
 
     return copy
 
@@ -168,7 +205,7 @@ def _fetch(loader, where, copies):
     return fetch
 
 
-def _put(loader, where, copies, stride, is_deep, precision):
+def _put(loader, where, copies, place, is_deep, precision):
     width, along = loader.width, loader.is_deep == is_deep
     if precision.is_half:
         one, four = (put_bf16, put4_bf16) if precision is Precision.BF16 else (put_fp16, put4_fp16)
@@ -179,12 +216,12 @@ def _put(loader, where, copies, stride, is_deep, precision):
     def put(held, shared, to):
         for i in range(copies):
             row, k = where(i)
-            place = int64(int32(to + (row * stride + k if is_deep else k * stride + row)))
             if width == 4 and along:
-                four(shared, place, held[4 * i], held[4 * i + 1], held[4 * i + 2], held[4 * i + 3])
+                at = int64(int32(to + place(row, k)))
+                four(shared, at, held[4 * i], held[4 * i + 1], held[4 * i + 2], held[4 * i + 3])
             else:
                 for e in range(width):
-                    one(shared, place + e * stride, held[width * i + e])
+                    one(shared, int64(int32(to + place(row, k + e))), held[width * i + e])
 
     return put
 

@@ -21,7 +21,8 @@ must then be multiples of 4 along that axis. With `width` 1 `is_deep` says which
 they read neighbouring memory. Arithmetic is to stay 32 bits wide: wrap it in `int32(...)`. So no operand has 2^31 elements or
 more; `product` refuses them.
 
-f32 multiplies and adds exactly (FFMA). Other precisions round operands on their way to the tensor cores and sum in f32.
+f32 multiplies and adds exactly (FFMA). Other precisions round operands on their way to the tensor cores and sum in f32. Operands
+that are 16-bit numbers already (`halves`) are read in eights, `width` 8.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -35,9 +36,10 @@ from numba import cuda, float32, int16, int32, types
 from hw.kernels.cuda_gemm import GemmCut
 from runtime.errors import RunError
 from runtime.kernels.cuda.device import device_function
-from runtime.kernels.cuda.kernel import F32, DeviceKernel, Launch, Place
+from runtime.kernels.cuda.kernel import F32, I16, DeviceKernel, Launch, Place
 from runtime.kernels.cuda.operands import (
     BIAS,
+    CHUNK,
     IN_ORDER,
     SIZES,
     WIDE,
@@ -47,14 +49,16 @@ from runtime.kernels.cuda.operands import (
     Tile,
 )  # fmt: skip
 from runtime.kernels.cuda.parts import added
-from runtime.kernels.cuda.primitives import SHARED_ALIGNMENT, commit, wait
+from runtime.kernels.cuda.primitives import SHARED_ALIGNMENT, commit, quotient, wait
 from runtime.kernels.cuda.slab import slab
 from runtime.kernels.cuda.sums import sums
 
-DEPTH = {Precision.F32: 8, Precision.TF32: 16, Precision.BF16: 16, Precision.FP16: 16}
-"""Steps of k between two meetings of a block."""
-STAGES = {Precision.F32: 3, Precision.TF32: 2, Precision.BF16: 2, Precision.FP16: 2}
-"""Slabs that a block holds of each operand: one is multiplied, the others arrive."""
+COPIED, STAGED = 4, 2
+"""Chunks of 16 bytes along k between two meetings of a block: where slabs are copied behind the back of the registers, and where
+they pass them by."""
+STAGES = {Precision.F32: 2}
+"""Slabs that a block holds of each operand where they are copied, if not three: one is multiplied, the others arrive. f32 is slow
+enough that one is ahead of time."""
 GROUP = 8
 """Rows of tiles that neighbouring blocks share, so that what they read stays in the cache."""
 MOST = 2**31 - 1
@@ -71,10 +75,11 @@ def _origin(rows, columns, high, broad):
     """First row and first column of the block's tile: tiles are taken in groups of rows, column by column."""
     down, beside = int32((rows + high - 1) // high), int32((columns + broad - 1) // broad)
     at = int32(cuda.blockIdx.x)
-    group = int32(at // (GROUP * beside))
+    group = quotient(at, int32(GROUP * beside))
     tall = min(int32(down - group * GROUP), int32(GROUP))
     rest = int32(at - group * GROUP * beside)
-    return int32((group * GROUP + rest % tall) * high), int32(rest // tall * broad)
+    column = quotient(rest, tall)
+    return int32((group * GROUP + rest - column * tall) * high), int32(column * broad)
 
 
 @cache
@@ -97,11 +102,12 @@ def gemm(
     older : how that one reads A and B, from the same numbers; by default as this one does.
     to : where the rows of C lie.
     """
+    are_rounded = precision.is_half and a.width == b.width == CHUNK
     if is_async is None:
-        is_async = not precision.is_half
-    if is_async and precision.is_half:
+        is_async = are_rounded or not precision.is_half
+    if is_async and precision.is_half and not are_rounded:
         raise RunError("operands are rounded on their way to shared memory: they cannot be copied there asynchronously")
-    depth, stages = DEPTH[precision], STAGES[precision] if is_async else 2
+    depth, stages = (COPIED if is_async else STAGED) * precision.of_chunk, STAGES.get(precision, 3) if is_async else 2
     left, right = slab(a, tile.rows, depth, tile, precision), slab(b, tile.columns, depth, tile, precision)
     summed = sums(tile, depth, precision, left, right, to.place)
     make = _asynchronous if is_async else _staged
@@ -120,7 +126,7 @@ def gemm(
     return DeviceKernel(
         name,
         make(tile, depth, stages, left, right, summed, int16 if precision.is_half else float32),
-        (F32, F32, F32, F32, numbers(SIZES + to.numbers), numbers(a.numbers), numbers(b.numbers)),
+        (*(I16 if are_rounded else F32,) * 2, F32, F32, numbers(SIZES + to.numbers), numbers(a.numbers), numbers(b.numbers)),
         threads=tile.threads,
         least=(8, 0) if is_async or is_tensor else (7, 5),
         is_hot=True,
@@ -185,7 +191,7 @@ def product(
     sizes = (m, n, cut.k, cut.chunk, n, area, batch * area, WIDE if is_wide else 0, *rows)
     return [
         kernel.launch(shape, a.operand, b.operand, on_bias, parts, sizes, numbers_a, numbers_b),
-        added(parts, on_bias, c, cut.parts, m, n, batch, pitch, of_batch, flags),
+        added(parts, on_bias, c, cut.parts, m, n, batch, pitch, of_batch, flags, is_aligned=workspace.is_aligned),
     ]
 
 

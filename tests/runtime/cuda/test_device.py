@@ -27,8 +27,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The driver's functions, which note that they were called; EndCapture, Instantiate give 1 and 2."""
     found: list[tuple[Any, ...]] = []
     gives = {"cuStreamEndCapture": (1,), "cuGraphInstantiate": (2,)}
-    names = ("cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphDestroy", "cuGraphLaunch")
-    for name in (*names, "cuEventRecordWithFlags"):
+    graphs = ("cuGraphInstantiate", "cuGraphDestroy", "cuGraphUpload", "cuGraphLaunch", "cuGraphExecDestroy")
+    for name in ("cuStreamBeginCapture", "cuStreamEndCapture", *graphs, "cuEventRecordWithFlags", "cuMemsetD8"):
         assert callable(getattr(driver, name))
 
         def call(*arguments: Any, name: str = name) -> tuple[Any, ...]:
@@ -48,10 +48,12 @@ def test_a_step_is_captured_and_launched(calls: list[tuple[Any, ...]]) -> None:
     relaxed = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
     assert calls == [
         ("cuStreamBeginCapture", 7, relaxed), ("work",), ("cuStreamEndCapture", 7), ("cuGraphInstantiate", 1, 0),
-        ("cuGraphDestroy", 1),
+        ("cuGraphDestroy", 1), ("cuGraphUpload", 2, 7),
     ]  # fmt: skip
     launch()
     assert calls[-1] == ("cuGraphLaunch", 2, 7)
+    del launch
+    assert calls[-1] == ("cuGraphExecDestroy", 2)
 
 
 def test_a_capture_ends_also_when_it_fails(calls: list[tuple[Any, ...]]) -> None:
@@ -88,9 +90,14 @@ def test_the_first_step_is_never_captured() -> None:
     assert done == [False, True, "launched", True, "launched", "launched", "launched"]
 
 
-def test_memory_is_what_was_free_less_the_least_that_was() -> None:
-    free = iter((100, 70, 90))
-    memory = DeviceMemory(SimpleNamespace(free_nbytes=lambda: next(free)))  # type: ignore[arg-type]
-    memory.look()
-    memory.look()
+def test_memory_is_that_of_values_and_of_what_comes_while_nothing_is_loaded() -> None:
+    """Neither what was in use before, nor code that is loaded when it is first launched, nor captured steps."""
+    free = iter((100, 70, 55, 60, 50, 58, 40, 37))
+    on: Any = SimpleNamespace(free_nbytes=lambda: next(free), tidy=lambda: None, captures=0)
+    memory = DeviceMemory(on)
+    memory.close()
     assert memory.grown == 30
+    for captures, grown in ((0, 30), (0, 30), (0, 35), (0, 35), (1, 35), (1, 38)):
+        on.captures = captures
+        memory.look()
+        assert memory.grown == grown

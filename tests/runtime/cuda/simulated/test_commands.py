@@ -40,14 +40,13 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, An
     return document
 
 
-@pytest.mark.parametrize(("model", "width", "steps", "ranks"), [("mlp", 0.05, 2, 1), ("mlp", 0.05, 2, 2), ("lenet", 0.1, 1, 1)])
+@pytest.mark.parametrize(("model", "width", "steps"), [("mlp", 0.05, 2), ("lenet", 0.1, 1)])
 def test_a_training_on_a_gpu_is_that_on_a_core(
-    folder: Path, capsys: pytest.CaptureFixture[str], model: str, width: float, steps: int, ranks: int
+    folder: Path, capsys: pytest.CaptureFixture[str], model: str, width: float, steps: int
 ) -> None:
     file, found = write(folder, model, width, steps), {}
     for device in ("cpu", "cuda"):
-        out = folder / f"{model}-{ranks}-{device}"
-        found[device] = call(capsys, "train", file, "--device", device, "--set", f"parallel.ranks={ranks}", "--out", out)
+        found[device] = call(capsys, "train", file, "--device", device, "--out", folder / f"{model}-{device}")
         assert found[device]["settings"]["system"]["platform"] == device
     core, gpu = found["cpu"], found["cuda"]
     assert gpu["plan_hash"] == core["plan_hash"] and gpu["lowered_hash"] != core["lowered_hash"]
@@ -92,3 +91,18 @@ def few(steps: int, step_s: float) -> tuple[Any, ...]:
     from runtime.job import Block
 
     return Block(steps=2, evaluate=True), Block(steps=2), Block(steps=2), Block(steps=1, timed=True)
+
+
+def test_the_demo_shows_the_same_of_a_net_that_a_simulator_is_up_to(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    monkeypatch.setattr("trainscape.demo._prepare", lambda output, loaded: None)
+    monkeypatch.setattr("trainscape.demo._validate", lambda output, loaded: tried.append(loaded.scenario))
+    document = call(capsys, "demo", "--device", "cuda", "--set", "run.steps=3", "--out", folder / "demo")
+    assert [(s.parallel.ranks, s.system.platform, s.model.batch, s.run.steps) for s in tried] == [
+        (1, "cuda", 2, 3),
+        (2, "cuda", 2, 3),
+    ]
+    assert [r["title"] for r in document["runs"]] == ["8 GPUs of dgx1-v100"] and len(document["comparison"]) == 6
+    assert document["runs"][0]["predicted"]["samples_per_s"] > 1000  # of the whole net

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from graph.autodiff import training_graph
 from graph.init import init_parameters
+from graph.ir import Kind
 from graph.optimizer import Sgd
 from graph.parallel.plan import Plan, Rank
 from graph.parallel.strategies.data_parallel import data_parallel
@@ -16,12 +18,15 @@ from graph.zoo import MODELS
 from hw.kernels.record import Call, Platform
 from hw.lower import lower
 from hw.lowered import Lowered
+from hw.model import GPU_PAGE
 from runtime.cuda import bound
+from runtime.cuda.arena import what_fits
 from runtime.cuda.device import Simulator
 from runtime.cuda.executor import GpuExecutor
 from runtime.data.dataset import load
+from runtime.data.readers import CIFAR10
 from runtime.data.stage import InputStage
-from runtime.errors import DataError, DeviceFailed, MissingCapability, StepFailed
+from runtime.errors import DataError, DeviceFailed, MissingCapability, RunError, StepFailed
 from runtime.evaluate import Evaluator, lower_forward
 from runtime.executor import Executor, LocalBoard, data_layout
 from runtime.job import Source
@@ -35,24 +40,27 @@ RANK = Rank("worker", (0,))
 pytestmark = pytest.mark.usefixtures("references")
 
 
-def plan_of(model: str, micro_batches: int = 1) -> Plan:
+def plan_of(model: str, micro_batches: int = 1, **options: Any) -> Plan:
     image, width = ((64,), 0.1) if model == "mlp" else ((8, 8, 1), 0.5)
     size = BATCH // micro_batches
-    net = MODELS[model].build(size, image=image, classes=10, width=width, dropout=0.3, denominator=BATCH, seed=4)
+    options = {"image": image, "width": width, "dropout": 0.3, **options}
+    net = MODELS[model].build(size, classes=10, denominator=BATCH, seed=4, **options)
     graph = training_graph(net, Sgd(learning_rate=0.1, momentum=0.9, weight_decay=1e-3))
     return data_parallel(graph, ranks=1, steps=1, micro_batches=micro_batches, bucket_bytes=1024)
 
 
-def stage_of(lowered: Lowered, micro_batches: int = 1) -> InputStage:
-    data, _ = load(Source(), lowered.graph.type_of("x").shape[1:], 10)
+def stage_of(lowered: Lowered, micro_batches: int = 1, source: Source | None = None) -> InputStage:
+    data, _ = load(source or Source(), lowered.graph.type_of("x").shape[1:], 10)
     offsets, nbytes = data_layout(lowered)
     return InputStage(data, offsets=offsets, nbytes=nbytes, batch=BATCH, micro_batches=micro_batches, seed=3)
 
 
 @contextmanager
-def made(plan: Plan, micro_batches: int = 1, on_core: bool = False, **options: Any) -> Iterator[Any]:
+def made(
+    plan: Plan, micro_batches: int = 1, on_core: bool = False, source: Source | None = None, **options: Any
+) -> Iterator[Any]:
     lowered = lower(plan, "worker", Platform.CPU if on_core else Platform.CUDA)
-    with stage_of(lowered, micro_batches) as stage:
+    with stage_of(lowered, micro_batches, source) as stage:
         x = (Executor if on_core else GpuExecutor)(lowered, RANK, stage=stage, batch=BATCH, **options)
         x.touch()
         x.load(init_parameters(lowered.graph, 0))
@@ -61,14 +69,39 @@ def made(plan: Plan, micro_batches: int = 1, on_core: bool = False, **options: A
 
 @pytest.mark.parametrize(("model", "micro_batches"), [("mlp", 1), ("lenet", 1), ("mlp", 2)])
 def test_steps_equal_those_of_a_core(model: str, micro_batches: int) -> None:
-    plan = plan_of(model, micro_batches)
-    with made(plan, micro_batches, on_core=True) as core, made(plan, micro_batches) as gpu:
-        for _ in range(3):
+    train_alike(plan_of(model, micro_batches), micro_batches)
+
+
+def train_alike(plan: Plan, micro_batches: int = 1, source: Source | None = None, steps: int = 3) -> None:
+    """Losses, parameters and state are those of a core."""
+    with made(plan, micro_batches, True, source) as core, made(plan, micro_batches, False, source) as gpu:
+        for _ in range(steps):
             assert gpu.step() == pytest.approx(core.step(), rel=1e-5)
         ours, theirs = gpu.persistent(), core.persistent()
         assert ours.keys() == theirs.keys()
         for name in ours:
-            assert np.allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6), name
+            scale = max(float(np.abs(theirs[name]).max()), 1e-2)
+            assert np.allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-4 * scale), name
+
+
+def test_resnet20_on_files_in_the_format_of_cifar10(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in CIFAR10.names:
+        (tmp_path / name).write_bytes(b"".join(bytes([k]) + rng.bytes(3 * 32 * 32) for k in range(4)))
+    plan = plan_of("resnet20", image=(32, 32, 3), width=0.1, dropout=0.0)
+    train_alike(plan, source=Source(name="cifar10", path=str(tmp_path)), steps=2)
+
+
+def test_memory_that_is_not_there_says_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered = lower(plan_of("lenet"), "worker", Platform.CUDA)
+    on = Simulator()
+    monkeypatch.setattr(on, "free_nbytes", lambda: 1 << 20)
+    said = r"worker\[0\]: simulator: 2,097,152 bytes were asked for, 1,048,576 are free; micro-batches of about \d+ samples would"
+    with pytest.raises(RunError, match=said):
+        GpuExecutor(lowered, RANK, on=on)
+    fixed = 3 * sum(v.type.nbytes for v in lowered.graph.of_kind(Kind.PARAMETER))  # with gradients and momenta
+    assert what_fits(lowered, fixed + (lowered.layout.nbytes - fixed) // 2).startswith("micro-batches of about 4 samples")
+    assert "not even one sample" in what_fits(lowered, fixed)
 
 
 def test_many_steps_in_one_call_are_those_one_by_one() -> None:
@@ -207,7 +240,7 @@ def test_why_a_step_is_not_captured() -> None:
 
 def test_memory_is_that_of_the_arena() -> None:
     with made(plan_of("mlp"), on=Simulator()) as x:
-        assert x.meter().grown == x.arena_nbytes
+        assert x.meter().grown == -(-x.arena_nbytes // GPU_PAGE) * GPU_PAGE
 
 
 def test_accuracy_is_that_of_a_core() -> None:

@@ -27,14 +27,20 @@ def kernels_of(family: str) -> list[DeviceKernel]:
     return [k for k in dict.fromkeys(launched(family)) if k not in later]
 
 
+TOGETHER = 12
+"""Kernels of a test: few enough that tests beside each other take about as long."""
+PARTS = [(f, i) for f in FAMILIES for i in range(0, max(len(kernels_of(f)), 1), TOGETHER)]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_kernels_assemble(family: str) -> None:
+@pytest.mark.parametrize(("family", "first"), PARTS, ids=[f"{f}-{i}" for f, i in PARTS])
+def test_kernels_assemble(family: str, first: int) -> None:
     """All architectures in one process, which compiles the functions that kernels share only once."""
     assert launched(family), f"no CUDA kernel is launched by {family}.py"
     found = kernels_of(family)
     newer = {k.older: k for k in found if k.older is not None}
-    for kernel, architecture in product(found, ARCHITECTURES):
+    for kernel, architecture in product(found[first : first + TOGETHER], ARCHITECTURES):
         if architecture < kernel.least or (kernel in newer and architecture >= newer[kernel].least):
             continue
         made = assembled(kernel, architecture, wanted=(DOUBLE,))

@@ -120,7 +120,7 @@ def test_split_sums(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hw.kernels.cuda_gemm.LEAST_K", 8)
     monkeypatch.setattr("hw.kernels.cuda_gemm.MULTIPLE", 8)
     c = case(op, ((2, 3, 4, 8), 2, 2, 8, 1, (0, 1), 2), epilogue="add_bias+relu" if op == "conv2d" else "")
-    assert c.call.workspace > 0 and names(c)[-1] == "parts_added"
+    assert c.call.workspace > 0 and names(c)[-1].startswith("parts_added")
     check(c)
 
 

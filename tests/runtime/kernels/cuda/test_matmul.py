@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from graph.op import Array
-from graph.tensor_type import DType
-from hw.kernels.cuda_gemm import GemmCut
+from graph.tensor_type import DType, f32
+from hw.kernels.cuda_gemm import GemmCut, matmul_cut, rounded_matmul_workspace
 from runtime.errors import RunError
+from runtime.kernels.cuda.halves import halved
 from runtime.kernels.cuda.kernel import DeviceKernel, Launch, Place
-from runtime.kernels.cuda.matmul import ANY, FAST, matrices
+from runtime.kernels.cuda.matmul import ANY, FAST, HALF, TILES, matrices
 from runtime.kernels.cuda.matrix_vector import vector_product
-from runtime.kernels.cuda.operands import ACCUMULATE, LARGE, MEDIUM, RELU, SMALL, Loader, Precision, Tile
+from runtime.kernels.cuda.operands import ACCUMULATE, LARGE, LONE, MEDIUM, RELU, SMALL, SQUARE, Loader, Precision, Tile
 from runtime.kernels.cuda.run import bound, download, places_of, upload
 from runtime.kernels.cuda.tile import gemm, product
 
@@ -19,14 +20,12 @@ HALVES = {Precision.BF16: 7, Precision.FP16: 10, Precision.TF32: 10}
 
 
 def rounded(x: Array, precision: Precision) -> Array:
-    """Operands as tensor cores see them, in f64: whole multiples of the last place's unit. tf32 rounds ties away from zero."""
+    """Operands as tensor cores see them, in f64: whole multiples of the last place's unit."""
     if precision is Precision.F32:
         return x.astype(np.float64)
     fraction, exponent = np.frexp(x.astype(np.float64))
     unit = np.ldexp(1.0, exponent - 1 - HALVES[precision])
-    scaled = fraction * np.ldexp(1.0, HALVES[precision] + 1)
-    whole = np.sign(scaled) * np.floor(np.abs(scaled) + 0.5) if precision is Precision.TF32 else np.rint(scaled)
-    return whole * unit
+    return np.asarray(np.rint(fraction * np.ldexp(1.0, HALVES[precision] + 1)) * unit)
 
 
 def operands(m: int, n: int, k: int, seed: int = 0) -> tuple[Array, Array]:
@@ -39,7 +38,7 @@ def carry_out(launches: list[Launch], arrays: list[Array]) -> list[Array]:
     """Arrays after the launches."""
     on_device = [upload(a) for a in arrays]
     for launch in launches:
-        bound(launch, on_device)()
+        bound(launch, on_device)(0)
     return [download(a) for a in on_device]
 
 
@@ -70,7 +69,8 @@ def close(got: Array, want: Array, near: float = 3e-6) -> None:
     np.testing.assert_allclose(got, want, rtol=near, atol=near * max(float(np.abs(want).max()), 1.0))
 
 
-LARGE_CASES = [(Precision.F32, *how) for how in FAST] + [(p, False, False) for p in Precision if p is not Precision.F32]
+LARGE_CASES = [(Precision.F32, *how) for how in FAST] + [(Precision.BF16, False, False)]
+LARGE_CASES += [(Precision.TF32, ta, False) for ta in (False, True)]
 
 
 @pytest.mark.slow
@@ -79,9 +79,40 @@ def test_large_tiles(precision: Precision, ta: bool, tb: bool) -> None:
     """A tile that is filled in part, and k that is no multiple of a slab."""
     m, n, k = 100, 68, 20
     a, b = operands(m, n, k)
-    kernel = gemm(LARGE, precision, *FAST[ta, tb])
-    got = multiplied(kernel, cut_of(m, n, k, LARGE), a, b, ta, tb)
+    tile = TILES[precision][128]
+    got = multiplied(gemm(tile, precision, *FAST[ta, tb]), cut_of(m, n, k, tile), a, b, ta, tb)
     close(got, rounded(a, precision) @ rounded(b, precision))
+
+
+@pytest.mark.parametrize(("precision", "ta", "tb"), [*((Precision.BF16, *how) for how in HALF), (Precision.FP16, False, False)])
+def test_operands_that_are_rounded_already(precision: Precision, ta: bool, tb: bool) -> None:
+    """All three slabs of shared memory, the last one filled in part."""
+    check_rounded(LONE, precision, ta, tb, 40, 24, 104)
+
+
+def test_large_tiles_of_operands_that_are_rounded_already() -> None:
+    check_rounded(SQUARE, Precision.BF16, False, False, 104, 72, 40)
+
+
+def check_rounded(tile: Tile, precision: Precision, ta: bool, tb: bool, m: int, n: int, k: int) -> None:
+    a, b = operands(m, n, k)
+    x, y = (np.ascontiguousarray(p.T if turned else p) for p, turned in ((a, ta), (b, tb)))
+    halves = [_sixteen_bits(p, precision).ravel() for p in (x, y)]
+    arrays = [*halves, np.full(m * n, np.nan, np.float32), np.zeros(4, np.uint8)]
+    places = places_of([upload(p) for p in arrays])
+    launches = product(
+        gemm(tile, precision, *HALF[ta, tb]), cut_of(m, n, k, tile), *places, numbers_a=(1, m) if ta else (k, 1),
+        numbers_b=(k, 1) if tb else (1, n), pitch=n,
+    )  # fmt: skip
+    close(carry_out(launches, arrays)[2].reshape(m, n), rounded(a, precision) @ rounded(b, precision))
+
+
+def _sixteen_bits(x: Array, precision: Precision) -> Array:
+    """The bits of numbers rounded to a 16-bit kind."""
+    near = rounded(x, precision)
+    if precision is Precision.FP16:
+        return near.astype(np.float16).view(np.int16)
+    return (near.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.int16)
 
 
 @pytest.mark.simulated
@@ -94,7 +125,8 @@ def test_small_tiles(precision: Precision, how: tuple[Loader, Loader]) -> None:
     m, n, k = (36, 24, 36) if how is not ANY else (33, 25, 37)
     a, b = operands(m, n, k)
     ta, tb = not how[0].is_deep, how[1].is_deep
-    got = multiplied(gemm(SMALL, precision, *how), cut_of(m, n, k, SMALL), a, b, ta, tb)
+    tile = TILES[precision][32]
+    got = multiplied(gemm(tile, precision, *how), cut_of(m, n, k, tile), a, b, ta, tb)
     close(got, rounded(a, precision) @ rounded(b, precision))
 
 
@@ -149,7 +181,8 @@ def test_products_beside_each_other() -> None:
 def test_what_is_no_number_stays_none(precision: Precision) -> None:
     a, b = operands(4, 4, 4)
     a[1, 2], b[3, 2] = np.nan, np.inf
-    got = multiplied(gemm(SMALL, precision, *ANY), cut_of(4, 4, 4, SMALL), a, b, False, False, flags=RELU)
+    tile = TILES[precision][32]
+    got = multiplied(gemm(tile, precision, *ANY), cut_of(4, 4, 4, tile), a, b, False, False, flags=RELU)
     with np.errstate(invalid="ignore"):
         want = np.maximum(a.astype(np.float64) @ b, 0)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
@@ -194,3 +227,47 @@ def test_operands_that_32_bits_cannot_number_are_refused() -> None:
     small, huge = (Place(index=0, address=0, dtype=DType.F32, size=n) for n in (64, 2**31))
     with pytest.raises(RunError, match="at most 2147483647 of an operand, got 2147483648"):
         matrices(Precision.F32, cut_of(8, 8, 8, SMALL), huge, small, small, small, ta=False, tb=False, lda=8, ldb=8)
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "ta", "tb", "is_first"),
+    [
+        (1536, 1040, 264, False, False, True),
+        (1536, 1040, 264, True, False, True),
+        (1536, 1040, 260, False, False, False),  # eight rounded elements do not begin with a row
+        (5000, 264, 512, False, False, False),  # too few columns
+        (1536, 1040, 264, True, True, False),
+    ],
+)
+def test_operands_of_large_products_are_rounded_first(m: int, n: int, k: int, ta: bool, tb: bool, is_first: bool) -> None:
+    """And the workspace has room for them, and for the sums of parts."""
+    attrs = {"ta": ta, "tb": tb}
+    types = (f32(*((k, m) if ta else (m, k))), f32(*((n, k) if tb else (k, n))))
+    cut, workspace = matmul_cut(types, attrs), rounded_matmul_workspace(types, attrs)
+    assert (workspace > cut.workspace) == is_first
+    sizes = ((DType.F32, m * k), (DType.F32, k * n), (DType.F32, m * n), (DType.U8, workspace))
+    a, b, c, room = (Place(index=i, address=0, dtype=d, size=size) for i, (d, size) in enumerate(sizes))
+    found = matrices(
+        Precision.BF16, cut, a, b, c, room, ta=ta, tb=tb, lda=types[0].shape[1], ldb=types[1].shape[1], has_room=True
+    )  # fmt: skip
+    names = [launch.kernel.name for launch in found if launch.kernel.name.startswith(("rounded", "gemm"))]
+    assert names[:-1] == ["rounded_bf16"] * 2 * is_first
+    assert names[-1].endswith("8") == is_first
+    if is_first:
+        ends = [operand.first + operand.size for operand in found[2].arguments[:2]]  # type: ignore[union-attr]
+        assert 4 * cut.parts * (cut.parts > 1) * m * n <= 2 * found[2].arguments[0].first  # type: ignore[union-attr]
+        assert ends[0] <= found[2].arguments[1].first and 2 * ends[1] <= workspace  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_rounding_beforehand(precision: Precision) -> None:
+    """Operands end one after the other, ties at even numbers."""
+    a = np.concatenate([operands(1, 500, 2)[1].ravel(), 1 + np.arange(32, dtype=np.float32) / 4096])
+    b = operands(4, 1, 8)[0].ravel()
+    arrays = [a, b, np.zeros(4 * (a.size + b.size), np.uint8)]
+    *places, workspace = places_of([upload(x) for x in arrays])
+    found, launches = halved(precision, places, workspace, 100)
+    after = carry_out(launches, arrays)[2].view(np.int16)
+    assert not after[:50].any()
+    for x, at in zip((a, b), found, strict=True):
+        np.testing.assert_array_equal(after[at.first : at.first + at.size], _sixteen_bits(x, precision))

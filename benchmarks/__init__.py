@@ -1,0 +1,1 @@
+"""Benchmarks: scripts, and `benchmarks.gpu`, whose modules are processes of one script."""
