@@ -19,9 +19,11 @@ from hw.gpu_profile import GpuCoefficients, GpuProfile, file_name
 from hw.kernels import KERNELS
 from hw.kernels.record import Platform
 from hw.profile import KernelFit, LinkFit, Row
+from runtime.cuda.ahead import compile_ahead
 from runtime.cuda.bound import ACCUMULATE
-from runtime.cuda.calibration import VISITS, Timed, known, launch_seconds, measure, memory_bytes_per_second
+from runtime.cuda.calibration import VISITS, Timed, known, launch_seconds, launched, measure, memory_bytes_per_second
 from runtime.cuda.device import Device, device
+from runtime.cuda.driver import require_gpu
 from runtime.cuda.hashes import source_hashes
 from trainscape import __version__
 from trainscape.calibrate import ACTIONS, LINK_SIZES, LINK_STEPS, NO_LINK, exchange, link_of, overheads, versions
@@ -89,8 +91,11 @@ def calibrate_gpu(
 
     on = device()
     effort = effort or effort_for(on, quick)
+    names = only or known()
+    if on.can_capture and (capability := require_gpu().capability) is not None:
+        compile_ahead(launched(on, names, capability), capability, instruments=instruments)
     say(f"timing kernels on {on.name}")
-    rows = list(measure(on, only or known(), seconds=effort.seconds, seed=seed, visits=effort.visits))
+    rows = list(measure(on, names, seconds=effort.seconds, seed=seed, visits=effort.visits))
     bandwidth, launch = memory_bytes_per_second(on), launch_seconds(on)
     say("timing letters between workers that share it")
     link = _letters(effort)

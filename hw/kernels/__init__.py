@@ -12,7 +12,7 @@ from graph.ops import OPS
 from hw.errors import HwError
 from hw.kernels.automatic import automatic
 from hw.kernels.cpu import RECORDS
-from hw.kernels.cuda import BUFFERS, cuda_record
+from hw.kernels.cuda import BUFFERS, cuda_record, has_loops
 from hw.kernels.cuda import RECORDS as CUDA
 from hw.kernels.nfu import NFU
 from hw.kernels.record import KERNELS, Call, KernelRecord, Platform
@@ -49,7 +49,7 @@ _COUNTED = frozenset(r.name for r in (*RECORDS, *NFU))
 
 def is_counted(kernel: KernelRecord) -> bool:
     """Its terms follow what its loops do; otherwise they are made from the operator alone: its calls, work and bytes."""
-    return kernel.name in _COUNTED
+    return has_loops(kernel.op, kernel.algorithm) if kernel.platform is Platform.CUDA else kernel.name in _COUNTED
 
 
 def records_of(op_name: str, platform: Platform) -> tuple[KernelRecord, ...]:

@@ -61,9 +61,14 @@ def terms_of(op: Op, types: Types, attrs: Attrs, algorithm: str = "") -> Mapping
     return {"call": 1, "flop": flop, "bytes": work.nbytes + _nbytes(bias) + again + 2 * rounded}
 
 
+def has_loops(op: str, algorithm: str) -> bool:
+    """Whether a kernel of ours does more than to go over its operands."""
+    return algorithm != VENDOR and (op in PRODUCTS or op in SUMS)
+
+
 def loops_of(op: Op, types: Types, attrs: Attrs, algorithm: str) -> Mapping[str, float]:
     """What the launches of a call do, where it is more than to go over the operands; see `hw.kernels.cuda_terms`."""
-    if algorithm == VENDOR or (op.name not in PRODUCTS and op.name not in SUMS):
+    if not has_loops(op.name, algorithm):
         return {}
     plain, own = {**op.attrs, **attrs}, types[: op.operands(len(types))]
     return PRODUCTS[op.name](own, plain, algorithm) if op.name in PRODUCTS else SUMS[op.name](own, plain)

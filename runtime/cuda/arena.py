@@ -64,12 +64,7 @@ class DeviceArena(Places):
 
         `moved` are bytes from the beginning of what is read, and of what is written, to where this rank's part of it begins.
         """
-        found, outputs = [], outputs_of(call)
-        for names, types, skip in ((call.reads, call.types, moved[0]), (call.writes, outputs, moved[1])):
-            for v, t in zip(names, types, strict=True):
-                place = self.lowered.offset(do, v, self.rank) + skip
-                found.append(self.at(place, t.dtype, t.size - skip // t.dtype.itemsize))
-        return [*found, self.at(self.lowered.layout.workspace, DType.U8, call.workspace)]
+        return [self.at(*extent) for extent in extents(self.lowered, self.rank, do, call, moved)]
 
     # ------------------------------------------------------------------------------------------------------ values
 
@@ -104,6 +99,15 @@ class DeviceArena(Places):
     def _set(self, at: int, dtype: DType, values: Array) -> None:
         flat = np.ascontiguousarray(values, dtype.numpy).reshape(-1)
         self.device.upload(self.at(at, dtype, flat.size), flat)
+
+
+def extents(low: Lowered, rank: Rank, do: Do, call: Call, moved: tuple[int, int] = (0, 0)) -> list[tuple[int, DType, int]]:
+    """(bytes into a rank's arena, elements of which type, how many) of a call's reads, writes and workspace; `moved` as above."""
+    found = []
+    for names, types, skip in ((call.reads, call.types, moved[0]), (call.writes, outputs_of(call), moved[1])):
+        for v, t in zip(names, types, strict=True):
+            found.append((low.offset(do, v, rank) + skip, t.dtype, t.size - skip // t.dtype.itemsize))
+    return [*found, (low.layout.workspace, DType.U8, call.workspace)]
 
 
 def outputs_of(call: Call) -> tuple[TensorType, ...]:

@@ -56,12 +56,10 @@ class Binder:
         return tuple(go for c in self._arena.lowered.segments[do.kernel] for go in self._call(do, c))
 
     def _call(self, do: Do, c: Call) -> tuple[Go, ...]:
-        arena, moved = self._arena, (0, 0)
-        if is_exchange(c):
-            mine = rows_moved(arena.plan, arena.rank, do, c)
-            if mine is None:  # it is not this rank's turn
-                return ()
-            moved = mine
+        arena = self._arena
+        moved = rows_moved(arena.plan, arena.rank, do, c) if is_exchange(c) else (0, 0)
+        if moved is None:  # it is not this rank's turn
+            return ()
         offsets = [arena.lowered.offset(do, v, arena.rank) for v in (*c.reads, *c.writes)]
         key = (c.kernel, c.nodes, repr(sorted(c.attrs.items())), *offsets, *moved)
         if key not in self._made:
@@ -72,10 +70,14 @@ class Binder:
 
 def sums(own: Any, letter: Any) -> tuple[Go, ...]:
     """What adds the numbers of one device array to those of another, both flat f32 of the same size."""
-    kind = f32(int(own.size))
-    made = Call(
+    arrays = [own, letter, own, own[:0]]
+    return tuple(bound(launch, arrays) for launch in launches_of(sum_call(int(own.size)), places_of(arrays)))
+
+
+def sum_call(size: int) -> Call:
+    """Adds the numbers of a letter to a rank's own."""
+    kind = f32(size)
+    return Call(
         kernel=ACCUMULATE, nodes=(), fused=(), reads=("own", "letter"), writes=("own",), types=(kind, kind), attrs={},
         work=Work(flop=kind.size), workspace=0, layer="", phase=Phase.BACKWARD,
     )  # fmt: skip
-    arrays = [own, letter, own, own[:0]]
-    return tuple(bound(launch, arrays) for launch in launches_of(made, places_of(arrays)))

@@ -10,7 +10,7 @@ In the simulator small samples of the operators stand for the grid, once: that s
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ from graph.record import record
 from graph.tensor_type import DType, TensorType, f32, i64
 from hw.kernels.record import KERNELS, Call, KernelRecord
 from runtime.calibration import call_of
+from runtime.cuda.ahead import of_call, places_at
 from runtime.cuda.bound import ACCUMULATE
 from runtime.cuda.device import Device
-from runtime.kernels.cuda.kernel import CUDA_KERNELS, Machine, load_families, machine
+from runtime.kernels.cuda.kernel import CUDA_KERNELS, DeviceKernel, Machine, load_families, machine
 from runtime.kernels.cuda.library import Library
 from runtime.kernels.cuda.run import Go, bound, launches_of, places_of
 
@@ -40,7 +41,7 @@ HOT_NBYTES = 1 << 20, 16 << 20
 BUFFERS = tuple(3 * 4**k for k in range(3, 13))  # elements of sums and copies: 768 B to 201 MB
 POOL, TINY_POOL = 1 << 22, 1 << 10
 """Numbers that are drawn, on a device and in the simulator."""
-TINY = 3  # samples of an operator that stand for its grid in the simulator: the smallest
+TINY = 2  # samples of an operator that stand for its grid in the simulator: the smallest
 
 
 @record
@@ -89,6 +90,17 @@ def known() -> tuple[str, ...]:
 
 def _is_here(library: Library | None) -> bool:
     return library is None or (machine() is Machine.DEVICE and not library.absent())
+
+
+def launched(device: Device, names: Iterable[str], capability: tuple[int, int]) -> list[DeviceKernel]:
+    """What timing these records launches on an architecture, once each: all operands are aligned."""
+    found: dict[DeviceKernel, None] = {}
+    for name in names:
+        for s in grid_of(KERNELS[name], device) if name != INPUT_COPY else ():
+            call, outputs = call_of(KERNELS[name], s)
+            kinds = [*((0, t.dtype, t.size) for t in (*call.types, *outputs)), (0, DType.U8, call.workspace)]
+            found.update(dict.fromkeys(of_call(call, places_at(kinds))))
+    return list(dict.fromkeys(k.on(capability) for k in found))
 
 
 class _Item:

@@ -19,17 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.cuda.driver import SIMULATOR, find_driver, is_simulated, require_gpu
+from runtime.cuda.driver import SIMULATOR, call, find_driver, is_simulated, require_gpu
 from runtime.errors import MissingCapability, RunError
 
 Bytes = npt.NDArray[np.uint8]
 ALIGN = 512
 """Bytes to which simulated memory is aligned; a driver's allocations are to at least 256 (CUDA C++ programming guide)."""
 _EXTERNAL = 1  # CU_EVENT_RECORD_EXTERNAL: inside a graph, an event that is seen from outside
-
-
-class DriverError(Exception):
-    """A call of the driver went wrong."""
 
 
 class Device:
@@ -99,7 +95,7 @@ class Device:
 
     def clear(self, memory: Any) -> None:
         """Set all of its bytes to 0; done on return."""
-        _call("cuMemsetD8", self.address(memory), 0, int(memory.nbytes))
+        call("cuMemsetD8", self.address(memory), 0, int(memory.nbytes))
         self.synchronize()
 
     def pinned(self, nbytes: int) -> Bytes:
@@ -139,7 +135,7 @@ class Device:
     def stamp(self, event: Any, stream: Any, *, in_graph: bool) -> None:
         """Note when the stream comes to this point; inside a captured step too, where `mark` only says what waits for what."""
         if in_graph:
-            _call("cuEventRecordWithFlags", int(event.handle), int(stream.handle), _EXTERNAL)
+            call("cuEventRecordWithFlags", int(event.handle), int(stream.handle), _EXTERNAL)
         else:
             event.record(stream)
 
@@ -181,7 +177,7 @@ class Device:
     def captured(self, stream: Any, work: Callable[[], None]) -> Callable[[], None]:
         """What `work` puts on the stream, and on streams that it has wait for it, as one thing that can be put there again.
 
-        Nothing is carried out. Every kernel must have been launched before, so that nothing has to be loaded. The driver's
+        Nothing is carried out. Libraries must have been called before, so that nothing has to be loaded. The driver's
         memory for it is given back with what is returned.
 
         Raises
@@ -192,35 +188,25 @@ class Device:
 
         handle = int(stream.handle)
         with self._cuda.defer_cleanup():
-            _call("cuStreamBeginCapture", handle, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
+            call("cuStreamBeginCapture", handle, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
             try:
                 work()
             except BaseException:
                 driver.cuStreamEndCapture(handle)  # whatever it says: the first error counts
                 raise
-            graph = _call("cuStreamEndCapture", handle)
+            graph = call("cuStreamEndCapture", handle)
             try:
-                made = _call("cuGraphInstantiate", graph, 0)
+                made = call("cuGraphInstantiate", graph, 0)
             finally:
-                _call("cuGraphDestroy", graph)
+                call("cuGraphDestroy", graph)
 
         def launch() -> None:
-            _call("cuGraphLaunch", made, handle)
+            call("cuGraphLaunch", made, handle)
 
         weakref.finalize(launch, driver.cuGraphExecDestroy, made)
         self.captures += 1
-        _call("cuGraphUpload", made, handle)
+        call("cuGraphUpload", made, handle)
         return launch
-
-
-def _call(name: str, *arguments: Any) -> Any:
-    """Call a function of the driver; raises `DriverError` with its word for what went wrong."""
-    from cuda.bindings import driver
-
-    code, *found = getattr(driver, name)(*arguments)
-    if code != driver.CUresult.CUDA_SUCCESS:
-        raise DriverError(f"{name}: {code.name}")
-    return found[0] if found else None
 
 
 class _Event:
@@ -303,7 +289,7 @@ class DeviceMemory:
     """What a rank's values take of a GPU's memory, by the driver's own count of what is free.
 
     It is what that falls by while they are allocated, and whatever it falls by later, while nothing is loaded. What the driver
-    takes for itself is no matter of the plan: the context, code, which it loads when that is first launched, and captured steps.
+    takes for itself is no matter of the plan: the context, code, which is loaded when launches are bound, and captured steps.
     What other processes take or give meanwhile is in it.
 
     Parameters

@@ -1,7 +1,11 @@
-"""What CUDA driver and GPUs this computer has. Asks the driver's library alone: no Numba, no context, so no memory of the GPU."""
+"""What CUDA driver and GPUs this computer has. Asks the driver's library alone: no Numba, no context, so no memory of the GPU.
+
+`call` is for those who have a context.
+"""
 
 import ctypes
 from importlib.util import find_spec
+from typing import Any
 
 from graph.record import record
 from runtime.errors import MissingCapability
@@ -13,6 +17,12 @@ OLDEST = 13
 TOOLKIT = "pip install 'trainscape[cuda]'"
 SIMULATOR = "simulator"
 """What stands for the name of a GPU where kernels run in Numba's simulator."""
+CAPABILITY = (75, 76)
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR (CUDA driver API, cuDeviceGetAttribute)."""
+
+
+class DriverError(Exception):
+    """A call of the driver went wrong."""
 
 
 @record
@@ -23,10 +33,12 @@ class Gpu:
     ----------
     name : as the driver has it, e.g. ``"NVIDIA H200"``.
     memory_nbytes : its memory; 0 where the driver does not say.
+    capability : its architecture, e.g. ``(9, 0)``; None where the driver does not say.
     """
 
     name: str
     memory_nbytes: int = 0
+    capability: tuple[int, int] | None = None
 
 
 @record
@@ -69,7 +81,10 @@ def _gpu(library: ctypes.CDLL, index: int) -> Gpu:
     total = getattr(library, "cuDeviceTotalMem_v2", None)
     if total is None or total(ctypes.byref(nbytes), device) != 0:
         nbytes.value = 0
-    return Gpu(name=name.value.decode(errors="replace"), memory_nbytes=nbytes.value)
+    parts, ask = (ctypes.c_int(), ctypes.c_int()), getattr(library, "cuDeviceGetAttribute", None)
+    said = ask is not None and all(ask(ctypes.byref(p), a, device) == 0 for p, a in zip(parts, CAPABILITY, strict=True))
+    capability = (parts[0].value, parts[1].value) if said else None
+    return Gpu(name=name.value.decode(errors="replace"), memory_nbytes=nbytes.value, capability=capability)
 
 
 def missing(driver: Driver | None) -> str:
@@ -81,6 +96,16 @@ def missing(driver: Driver | None) -> str:
     if int(driver.version.split(".")[0]) < OLDEST:
         return f"the driver of this computer is for CUDA {driver.version}, too old for kernels of CUDA {OLDEST}: {INSTALL}"
     return ""
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of the driver; raises `DriverError` with its word for what went wrong. Uses NVIDIA's bindings."""
+    from cuda.bindings import driver
+
+    code, *found = getattr(driver, name)(*arguments)
+    if code != driver.CUresult.CUDA_SUCCESS:
+        raise DriverError(f"{name}: {code.name}")
+    return found[0] if found else None
 
 
 def is_simulated() -> bool:

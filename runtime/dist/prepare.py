@@ -8,8 +8,9 @@ from graph.instrument import hooks
 from graph.parallel.strategies import STRATEGIES
 from hw.errors import DoesNotFit
 from hw.kernels.record import Platform
+from hw.lowered import Lowered
 from runtime import checkpoint
-from runtime.cuda.driver import require_gpu
+from runtime.cuda.driver import is_simulated, require_gpu
 from runtime.data.dataset import Dataset, load_for, part_size
 from runtime.data.stage import ring_layout
 from runtime.dist.control import Control
@@ -69,12 +70,23 @@ def compile_kernels(setup: Setup, instruments: Sequence[object] = ()) -> None:
 
     lowered = [*setup.lowered.values(), *([setup.forward] if setup.forward else [])]
     names = {c.kernel for low in lowered if low.platform is not Platform.CUDA for c in low.calls if c.kernel != "cpu.input"}
-    if names:  # those of a GPU are compiled by the workers, for the GPU that they find
+    if names:
         compile_all(sorted(names), instruments=instruments)
+    _compile_for_gpu([low for low in lowered if low.platform is Platform.CUDA], instruments)
     if not is_warm():
         for call in hooks(instruments, "on_phase"):
             call("compiling kernels")
     warm()
+
+
+def _compile_for_gpu(lowered: Sequence[Lowered], instruments: Sequence[object]) -> None:
+    """Make what a GPU launches ready on disk; a simulator compiles nothing."""
+    if not lowered or is_simulated():
+        return
+    from runtime.cuda.ahead import compile_ahead, launched
+
+    if (capability := require_gpu().capability) is not None:
+        compile_ahead(launched(lowered, capability), capability, instruments=instruments)
 
 
 def check_memory(control: Control) -> None:

@@ -171,9 +171,18 @@ def compile_all(names: Sequence[str] | None = None, *, instruments: Sequence[obj
 
 def _compile_apart(names: Sequence[str], processes: int) -> Iterable[str]:
     """Compile in other processes; yields names as they get done."""
-    command = [sys.executable, "-m", "runtime.kernels.build"]
-    shares = [s for s in _shares(names, processes) if s]
+    return apart("runtime.kernels.build", [s for s in _shares(names, processes) if s])
+
+
+def apart(module: str, shares: Iterable[Sequence[str]]) -> Iterable[str]:
+    """Compile in one process a share, each a module run with its words; yields the lines that they say.
+
+    Raises
+    ------
+    RunError : one of them failed; the message ends with what it said.
+    """
     pipe = subprocess.PIPE
+    command = [sys.executable, "-m", module]
     running = [subprocess.Popen([*command, *s], stdout=pipe, stderr=pipe, text=True, cwd=ROOT) for s in shares]
     try:
         yield from _lines(running)

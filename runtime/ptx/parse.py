@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from runtime.errors import RunError
+from runtime.kernels.cuda.arguments import Entry, entry_of
 
 
 class PtxError(RunError):
@@ -79,18 +80,18 @@ class Program:
 
     Parameters
     ----------
+    entry : its name and parameters.
     instructions : in order.
     labels : name -> instruction that it stands before.
     registers : name -> kind, e.g. ``"f32"``.
-    parameters : (name, kind), in order.
     shared : array -> where it begins in a block's shared memory.
     shared_nbytes : of a block.
     """
 
+    entry: Entry
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     registers: dict[str, str] = field(default_factory=dict)
-    parameters: list[tuple[str, str]] = field(default_factory=list)
     shared: dict[str, int] = field(default_factory=dict)
     shared_nbytes: int = 0
 
@@ -107,10 +108,12 @@ def parse(text: str) -> Program:
     PtxError : it has no kernel or several, or something that is not known here.
     """
     head, brace, body = re.sub(r"//[^\n]*", "", text).partition("\n{")
-    if not brace or ".entry" not in head or head.count(".entry") > 1:
+    if not brace:
         raise PtxError("not the PTX of one kernel")
-    made = Program()
-    made.parameters = [(name, kind) for kind, name in re.findall(r"\.param\s+\.(\w+)\s+(\w+)", head.partition(".entry")[2])]
+    try:
+        made = Program(entry=entry_of(head))
+    except RunError as e:
+        raise PtxError(str(e)) from e
     _arrays(made, head)
     _Body(made, head.count("\n") + 2).read(body[: body.rindex("}")])
     return made

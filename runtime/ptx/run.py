@@ -11,6 +11,7 @@ import numpy.typing as npt
 from graph.ops.common import type_of
 from graph.record import record
 from hw.kernels.record import Call
+from runtime.kernels.cuda.arguments import part, values
 from runtime.kernels.cuda.compile import ptx
 from runtime.kernels.cuda.kernel import DeviceKernel, Launch, Operand, Place
 from runtime.kernels.cuda.run import launches_of
@@ -47,9 +48,8 @@ class Count:
 @lru_cache(maxsize=256)
 def code_of(kernel: DeviceKernel, architecture: tuple[int, int] = ARCHITECTURE) -> Code:
     """The kernel compiled and read; what stands in for it where the architecture is older than it."""
-    if architecture < kernel.least and kernel.older is not None:
-        return code_of(kernel.older, architecture)
-    return Code(parse(ptx(kernel, architecture)))
+    fitting = kernel.on(architecture)
+    return Code(parse(ptx(kernel, architecture))) if fitting is kernel else code_of(fitting, architecture)
 
 
 def run_launch(
@@ -73,11 +73,9 @@ def run_launch(
     PtxError : with the kernel and the instruction: a thread did what none may.
     """
     code = code or code_of(launch.kernel, architecture)
-    values = [v for a in launch.arguments for v in _flat(a, arrays)]
-    if len(values) != len(code.program.parameters):
-        raise PtxError(f"{launch.kernel.name}: {len(code.program.parameters)} parameters, {len(values)} arguments")
-    parameters = {name: _typed(v, kind) for v, (name, kind) in zip(values, code.program.parameters, strict=True)}
-    memory = Global([_part(a, arrays) for a in launch.arguments if isinstance(a, Operand)])
+    entry, parts = code.program.entry, [part(a, arrays) for a in launch.arguments if isinstance(a, Operand)]
+    parameters = {name: v for v, (name, _) in zip(values(launch, parts, entry), entry.parameters, strict=True)}
+    memory = Global(parts)
     blocks, threads = prod(launch.grid), launch.kernel.threads
     at_once = max(MOST_LANES // (-(-threads // WARP) * WARP), 1)
     with np.errstate(all="ignore"):
@@ -112,29 +110,3 @@ def run_call(call: Call, arrays: Sequence[Array], architecture: tuple[int, int] 
         if not isinstance(launch, Launch):
             raise PtxError(f"{call.kernel} calls {launch.name}, which is not compiled here")
         run_launch(launch, arrays, architecture)
-
-
-def _part(operand: Operand, arrays: Sequence[Array]) -> Array:
-    array = arrays[operand.index]
-    array = array if array.dtype == operand.dtype.numpy else array.view(operand.dtype.numpy)
-    last = operand.first + operand.size
-    if last > array.size:
-        raise PtxError(f"a launch passes elements {operand.first} to {last} of an array of {array.size}")
-    return array[operand.first : last]
-
-
-def _flat(argument: Any, arrays: Sequence[Array]) -> list[int | float]:
-    """As Numba passes it: of an array who owns it, elements, bytes of one, where it begins, shape and strides."""
-    if isinstance(argument, tuple):
-        return list(argument)
-    if not isinstance(argument, Operand):
-        return [argument]
-    array = _part(argument, arrays)
-    return [0, 0, array.size, array.itemsize, array.ctypes.data, array.size, array.itemsize]
-
-
-def _typed(value: int | float, kind: str) -> Any:
-    if kind == "f32":
-        return np.float32(value)
-    bits = int(kind[1:])
-    return np.array(int(value) & ((1 << bits) - 1), np.uint64).astype(f"u{bits // 8}")

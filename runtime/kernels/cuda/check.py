@@ -19,8 +19,9 @@ from graph.tensor_type import DType
 from hw.kernels import KERNELS, Platform
 from hw.kernels.record import VENDOR, Call, KernelRecord
 from runtime.errors import RunError
+from runtime.kernels.cuda.arguments import address_of
 from runtime.kernels.cuda.kernel import Launch, Machine, Place, machine
-from runtime.kernels.cuda.run import address_of, download, launches_of, run_call, upload
+from runtime.kernels.cuda.run import download, launches_of, run_call, upload
 
 EXACT = frozenset(
     {
@@ -183,16 +184,20 @@ def compare(case: Case, got: Sequence[Array]) -> None:
             )
 
 
-def check(case: Case) -> None:
+def check(case: Case, shifts: Sequence[Sequence[int]] = SHIFTS) -> None:
     """Run a case: with all operands aligned and, when all are floats, a little past that, equally far and not; on a device twice.
+
+    Parameters
+    ----------
+    shifts : bytes past an aligned address where operands begin, in turn; one run for each.
 
     Raises
     ------
     KernelWrong : wrong results, other results the second time, or anything else was written.
     """
     all_floats = all(type_of(np.asarray(a)).dtype is DType.F32 for a in (*case.inputs, *case.want))
-    for shifts in SHIFTS if all_floats and case.kernel.algorithm != VENDOR else SHIFTS[:1]:  # libraries want them aligned
-        memory = Memory(case, shifts)
+    for each in shifts if all_floats and case.kernel.algorithm != VENDOR else shifts[:1]:  # libraries want them aligned
+        memory = Memory(case, each)
         got = memory.run()
         compare(case, got)
         if machine() is Machine.DEVICE and [a.tobytes() for a in got] != [a.tobytes() for a in memory.run()]:

@@ -1,7 +1,7 @@
 """CUDA kernels compiled to PTX and assembled, without a device: what registers, memory and instructions come out.
 
-PTX is made by Numba and NVVM, kept on disk as long as its sources stay, and assembled by ``ptxas`` of the same toolkit; both come
-with the extra ``cuda``.
+PTX is made by Numba and NVVM, and assembled by ``ptxas`` of the same toolkit; both come with the extra ``cuda``. PTX, and what is
+assembled for a device, are kept on disk as long as their sources stay, so that processes and runs share them.
 """
 
 import os
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -30,7 +30,7 @@ DAY = 86_400
 
 
 class ToolkitMissing(MissingCapability):
-    """The compiler or assembler of the CUDA toolkit is not installed, or stood in for by the simulator."""
+    """The compiler or assembler of the CUDA toolkit is not installed, too old, or stood in for by the simulator."""
 
 
 @record
@@ -73,13 +73,51 @@ def ptx(kernel: DeviceKernel, architecture: tuple[int, int]) -> str:
         raise RunError(f"kernel {kernel.name!r} needs {name_of(kernel.least)}, got {name_of(architecture)}")
     if SIMULATED:
         raise ToolkitMissing("kernels run in Numba's simulator here, which compiles none; unset NUMBA_ENABLE_CUDASIM")
-    kept = _kept(kernel, architecture)
-    if kept is not None and kept.is_file():
-        return kept.read_text(encoding="utf-8")
-    text = _compiled(kernel, architecture)
-    if kept is not None:
-        _keep(kept, text)
-    return text
+    return _once(_kept(kernel, architecture, "ptx"), lambda: _compiled(kernel, architecture).encode()).decode()
+
+
+def source_architecture(device: tuple[int, int]) -> tuple[int, int]:
+    """Whose PTX a device gets: the newest of `ARCHITECTURES` that is not above its own; raises `RunError` where all are."""
+    if device < ARCHITECTURES[0]:
+        raise RunError(f"kernels are compiled for {name_of(ARCHITECTURES[0])} and later GPUs, got {name_of(device)}")
+    return max(a for a in ARCHITECTURES if a <= device)
+
+
+def cubin(kernel: DeviceKernel, device: tuple[int, int]) -> bytes:
+    """The kernel's PTX assembled for a device's own architecture.
+
+    Raises
+    ------
+    RunError : see `ptx`; or the assembler refuses it.
+    ToolkitMissing : there is no assembler, or one older than the device.
+    """
+    if not assembles(device):
+        raise ToolkitMissing(f"{assembler()} knows no {name_of(device)}; pip install --upgrade nvidia-cuda-nvcc")
+    text = ptx(kernel, source_architecture(device))
+    return _once(_kept(kernel, device, "cubin"), lambda: _assembled(kernel, device, text)[0])
+
+
+def image(kernel: DeviceKernel, device: tuple[int, int]) -> bytes:
+    """What a device's driver loads: the cubin, and where none can be made here the PTX, which the driver assembles itself."""
+    if assembles(device):
+        return cubin(kernel, device)
+    return ptx(kernel, source_architecture(device)).encode() + b"\0"
+
+
+def is_kept(kernel: DeviceKernel, device: tuple[int, int]) -> bool:
+    """Whether `image` has nothing to make."""
+    kept = _kept(kernel, source_architecture(device), "ptx"), _kept(kernel, device, "cubin")
+    return all(at is not None and at.is_file() for at in kept[: 1 + assembles(device)])
+
+
+@cache
+def assembles(device: tuple[int, int]) -> bool:
+    """Whether there is an assembler here that knows an architecture."""
+    try:
+        said = subprocess.run([str(assembler()), "--help"], capture_output=True, text=True, timeout=ASSEMBLE_SECONDS, check=False)
+    except (ToolkitMissing, OSError, subprocess.TimeoutExpired):
+        return False
+    return f"'{name_of(device)}'" in said.stdout + said.stderr
 
 
 def _compiled(kernel: DeviceKernel, architecture: tuple[int, int]) -> str:
@@ -94,11 +132,11 @@ def _compiled(kernel: DeviceKernel, architecture: tuple[int, int]) -> str:
     return str(text)
 
 
-def _kept(kernel: DeviceKernel, architecture: tuple[int, int]) -> Path | None:
-    """Where the PTX of one of this package's kernels is kept; none of others, whose sources are not known."""
+def _kept(kernel: DeviceKernel, architecture: tuple[int, int], kind: str) -> Path | None:
+    """Where what is made of one of this package's kernels is kept; none of others, whose sources are not known."""
     if not kernel.function.__module__.startswith(f"{__package__}."):
         return None
-    return folder() / "ptx" / _sources() / f"{kernel.name}.{name_of(architecture)}.ptx"
+    return folder() / "ptx" / _sources() / f"{kernel.name}.{name_of(architecture)}.{kind}"
 
 
 @cache
@@ -116,11 +154,20 @@ def _version(package: str) -> str:
         return ""
 
 
-def _keep(place: Path, text: str) -> None:
-    """Write PTX for the next time; what other sources gave and nobody touched for a day goes."""
+def _once(place: Path | None, make: Callable[[], bytes]) -> bytes:
+    """What is kept at a place; made and kept where nothing is. None: made each time."""
+    if place is None:
+        return make()
+    if not place.is_file():
+        _keep(place, make())
+    return place.read_bytes()
+
+
+def _keep(place: Path, made: bytes) -> None:
+    """Write it for the next time; what other sources gave and nobody touched for a day goes."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_suffix(f".{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
+    draft = place.with_suffix(f"{place.suffix}.{os.getpid()}")
+    draft.write_bytes(made)
     draft.replace(place)
     for old in place.parent.parent.iterdir():
         with suppress(OSError):  # another process may be faster
@@ -152,24 +199,30 @@ def assembled(kernel: DeviceKernel, architecture: tuple[int, int], wanted: Itera
 
 def assemble(kernel: DeviceKernel, architecture: tuple[int, int], text: str, wanted: Iterable[str] = ()) -> Assembled:
     """Assemble a kernel's PTX; raises `RunError` like `assembled`."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "kernel.ptx"
-        source.write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [str(assembler()), f"-arch={name_of(architecture)}", "-v", "-o", str(Path(folder) / "kernel.cubin"), str(source)],
-            capture_output=True, text=True, timeout=ASSEMBLE_SECONDS, check=False,
-        )  # fmt: skip
-    if done.returncode:
-        raise RunError(f"kernel {kernel.name!r}: ptxas refuses its PTX for {name_of(architecture)}: {done.stderr.strip()}")
+    _, said = _assembled(kernel, architecture, text)
     return Assembled(
         kernel=kernel.name,
         architecture=name_of(architecture),
-        registers=_largest(r"Used (\d+) registers", done.stderr),
-        spill_bytes=_largest(r"(\d+) bytes spill stores", done.stderr) + _largest(r"(\d+) bytes spill loads", done.stderr),
-        shared_bytes=_largest(r"(\d+) bytes smem", done.stderr),
-        stack_bytes=_largest(r"(\d+) bytes stack frame", done.stderr),
+        registers=_largest(r"Used (\d+) registers", said),
+        spill_bytes=_largest(r"(\d+) bytes spill stores", said) + _largest(r"(\d+) bytes spill loads", said),
+        shared_bytes=_largest(r"(\d+) bytes smem", said),
+        stack_bytes=_largest(r"(\d+) bytes stack frame", said),
         instructions={w: text.count(w) for w in dict.fromkeys((*kernel.wants, *wanted))},
     )
+
+
+def _assembled(kernel: DeviceKernel, architecture: tuple[int, int], text: str) -> tuple[bytes, str]:
+    """(cubin, what the assembler says of it)"""
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
+        source.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            [str(assembler()), f"-arch={name_of(architecture)}", "-v", "-o", str(made), str(source)],
+            capture_output=True, text=True, timeout=ASSEMBLE_SECONDS, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RunError(f"kernel {kernel.name!r}: ptxas refuses its PTX for {name_of(architecture)}: {done.stderr.strip()}")
+        return made.read_bytes(), done.stderr
 
 
 def _largest(pattern: str, text: str) -> int:

@@ -52,7 +52,6 @@ def machine() -> Machine:
     return Machine.DEVICE if driver and driver.gpus else Machine.EMULATOR
 
 
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small layers have small grids
 VECTOR = 16
 """Bytes of a 128-bit access; what it touches is aligned to as many."""
 
@@ -162,21 +161,27 @@ class DeviceKernel:
         """As Numba writes it."""
         return types.void(*self.types)
 
+    def on(self, architecture: tuple[int, int]) -> "DeviceKernel":
+        """What is launched on an architecture: this, or what stands in for it; raises `MissingCapability` where nothing does."""
+        if architecture >= self.least:
+            return self
+        if self.older is None:
+            needs, got = (".".join(map(str, c)) for c in (self.least, architecture))
+            raise MissingCapability(
+                f"kernel {self.name!r} needs a GPU of compute capability {needs}, this one has {got}: leave system.algorithm "
+                f"away, and all is computed in f32"
+            )
+        return self.older.on(architecture)
+
     @cached_property
     def compiled(self) -> Any:
-        """What can be launched, on this process's device or in the simulator."""
+        """What is launched: in the simulator Numba's own, on this process's device `Loaded`; there it is made ready by this."""
         if SIMULATED:
             return cuda.jit(self.function)
-        if (has := tuple(cuda.get_current_device().compute_capability)) < self.least:
-            if self.older is None:
-                needs, got = (".".join(map(str, c)) for c in (self.least, has))
-                raise MissingCapability(
-                    f"kernel {self.name!r} needs a GPU of compute capability {needs}, this one has {got}: leave system.algorithm "
-                    f"away, and all is computed in f32"
-                )
-            return self.older.compiled
-        # not optimized while it is linked: then its code comes from the PTX that is checked, and keeps what `fast` asks for
-        return cuda.jit(self.signature, fastmath=self.fast, lto=False)(self.function)
+        from runtime.kernels.cuda.loaded import Loaded, capability
+
+        found = self.on(capability())
+        return Loaded(found) if found is self else found.compiled
 
     def launch(self, grid: Sequence[int] | int, *arguments: Argument) -> "Launch":
         """Launch on a grid of blocks."""

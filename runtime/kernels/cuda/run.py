@@ -6,7 +6,7 @@ a call there is one for each of its reads, writes and the workspace, in this ord
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba import cuda
@@ -15,6 +15,7 @@ from graph.ops.common import type_of
 from graph.tensor_type import DType
 from hw.kernels.record import Call
 from runtime.errors import RunError
+from runtime.kernels.cuda.arguments import address_of, part
 from runtime.kernels.cuda.kernel import NUMBER, AnyLaunch, Argument, Machine, Operand, Place, find, machine
 from runtime.kernels.cuda.library import LibraryLaunch, handle_of
 
@@ -47,12 +48,6 @@ def download(array: Any) -> np.ndarray[Any, Any]:
     return np.asarray(array.copy_to_host())
 
 
-def address_of(array: Any) -> int:
-    """Where an array begins, in the memory that kernels see."""
-    seen = array.__cuda_array_interface__ if machine() is Machine.DEVICE else array.__array_interface__
-    return int(seen["data"][0])
-
-
 def places_of(arrays: Sequence[Any]) -> list[Place]:
     """Where the arrays of a call lie."""
     return [Place(index=i, address=address_of(a), dtype=_dtype(a), size=int(a.size)) for i, a in enumerate(arrays)]
@@ -78,7 +73,9 @@ def launches_of(call: Call, places: Sequence[Place]) -> Sequence[AnyLaunch]:
 def bound(launch: AnyLaunch, arrays: Sequence[Any]) -> Go:
     """A launch with the arrays and numbers that it passes; nothing is looked up when it is carried out."""
     if isinstance(launch, LibraryLaunch):
-        return _called(launch, [_made(o, None, arrays) for o in launch.operands])
+        return _called(launch, [part(o, arrays) for o in launch.operands])
+    if machine() is Machine.DEVICE:
+        return cast(Go, launch.kernel.compiled.bound(launch, arrays))
     made = [_made(a, kind, arrays) for a, kind in zip(launch.arguments, launch.kernel.types, strict=True)]
     if machine() is Machine.EMULATOR:
         from runtime.ptx.run import run_launch
@@ -88,19 +85,13 @@ def bound(launch: AnyLaunch, arrays: Sequence[Any]) -> Go:
 
         return emulated
     function, grid, threads = launch.kernel.compiled, launch.grid, launch.kernel.threads
-    on: dict[Any, Any] = {}  # stream -> the launch on it; Numba keeps only a few, and a step has many
-
-    def go(stream: Any = 0) -> None:
-        if stream not in on:
-            on[stream] = function[grid, threads, stream]
-        on[stream](*made)
 
     def simulated(stream: Any = 0) -> None:
         with warnings.catch_warnings():  # a device says nothing of infinities and numbers that are none
             warnings.simplefilter("ignore", RuntimeWarning)
-            go()
+            function[grid, threads](*made)
 
-    return simulated if machine() is Machine.SIMULATOR else go
+    return simulated
 
 
 def _called(launch: LibraryLaunch, parts: Sequence[Any]) -> Go:
@@ -140,12 +131,6 @@ def _dtype(array: Any) -> DType:
 def _made(argument: Argument, kind: Any, arrays: Sequence[Any]) -> Any:
     if isinstance(argument, tuple):
         return tuple(map(int, argument))
-    if not isinstance(argument, Operand):
-        return np.float32(argument) if kind is NUMBER else int(argument)
-    array, dtype = arrays[argument.index], argument.dtype.numpy
-    if array.dtype != dtype:
-        array = array.view(dtype)
-    last = argument.first + argument.size
-    if last > array.size:
-        raise RunError(f"a launch passes elements {argument.first} to {last} of an array of {array.size}")
-    return array if (argument.first, last) == (0, array.size) else array[argument.first : last]
+    if isinstance(argument, Operand):
+        return part(argument, arrays)
+    return np.float32(argument) if kind is NUMBER else int(argument)

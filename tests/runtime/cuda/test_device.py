@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from cuda.bindings import driver
 
-from runtime.cuda.device import Device, DeviceMemory, DriverError
+from runtime.cuda.device import Device, DeviceMemory
+from runtime.cuda.driver import DriverError
 from runtime.cuda.step import Captured
 from runtime.kernels.cuda.kernel import SIMULATED
 

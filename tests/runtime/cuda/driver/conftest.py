@@ -32,6 +32,6 @@ def calls() -> Callable[[str], int]:
     def since(name: str) -> int:
         return int(LIBRARY.double_calls(name.encode())) - before.get(name, 0)
 
-    for name in ("cuStreamBeginCapture", "cuGraphLaunch", "cuGraphExecDestroy", "cuLaunchKernelEx", "cuCtxSynchronize"):
+    for name in ("cuStreamBeginCapture", "cuGraphLaunch", "cuGraphExecDestroy", "cuLaunchKernel", "cuCtxSynchronize"):
         before[name] = since(name)
     return since

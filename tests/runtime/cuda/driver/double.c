@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAMS = 64, NODES = 1 << 14, CALLS = 128, ALIGN = 512, CODE = 2 << 20, THREADS = 1024 };
+enum { STREAMS = 64, NODES = 1 << 14, CALLS = 128, ALIGN = 512, CODE = 2 << 20, THREADS = 1024, PASSED = 256 };
 static const size_t TOTAL = (size_t)1 << 30;
 
 typedef struct { int used, in_capture; long done, seen[STREAMS]; } Stream; /* seen[k]: work of stream k that came before */
 typedef struct { int in_capture, has_come; uint64_t at; long seen[STREAMS]; } Event;
 typedef struct { enum { KERNEL, COPY, RECORD } kind; void *to; const void *from; size_t size; } Node;
 typedef struct { int count; Node nodes[NODES]; } Graph;
+typedef struct { const char *name; int is_loaded; } Function;
 
 static Stream streams[STREAMS] = {{1}};
 static Graph *captured;
@@ -26,6 +27,7 @@ static size_t taken;
 static uint64_t clock_ns = 1000;
 static char context;
 static struct { const char *name; long count; } calls[CALLS];
+static struct { Function *function; unsigned grid[3], threads; int count; uint64_t words[PASSED]; } last; /* launch */
 
 /* ------------------------------------------------------------------------------------------------ what tests ask for */
 
@@ -41,6 +43,11 @@ long double_calls(const char *name) {
 }
 
 size_t double_taken(void) { return taken; }
+
+void double_listen(int count) { last.count = count; } /* of the launches to come, so many parameters of a word each are noted */
+const char *double_name(void) { return last.function->name; }
+unsigned double_shape(int axis) { return axis < 3 ? last.grid[axis] : last.threads; }
+uint64_t double_word(int i) { return last.words[i]; }
 
 static CUresult counted(const char *name) {
   int i = 0;
@@ -275,27 +282,42 @@ CUresult cuMemsetD8(CUdeviceptr p, unsigned char value, size_t n) {
 
 /* ------------------------------------------------------------------------------------------------ code */
 
-CUresult cuLibraryLoadData(CUlibrary *to, const void *code, CUjit_option *options, void **values, unsigned count,
-                           CUlibraryOption *library_options, void **library_values, unsigned library_count) {
-  CALL;
-  if (captured) return broken(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
-  if (memcmp(code, "\177ELF", 4)) return CUDA_ERROR_INVALID_IMAGE; /* a cubin: nothing is left for the driver to compile */
-  taken += CODE;
-  *to = (CUlibrary)malloc(1);
-  return CUDA_SUCCESS;
-}
-CUresult cuLibraryUnload(CUlibrary l) { taken -= CODE; return CALL; }
-CUresult cuLibraryGetKernel(CUkernel *to, CUlibrary l, const char *name) { *to = (CUkernel)strdup(name); return CALL; }
-CUresult cuKernelGetAttribute(int *to, CUfunction_attribute a, CUkernel k, CUdevice d) {
-  *to = a == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? THREADS : 0;
-  return CALL;
-}
-CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **parameters, void **extra) {
+CUresult cuModuleLoadData(CUmodule *to, const void *code) {
   CALL;
   if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
-  if (!c->gridDimX || !c->gridDimY || !c->gridDimZ || c->gridDimY > 65535 || c->gridDimZ > 65535) return CUDA_ERROR_INVALID_VALUE;
-  if (c->blockDimX * c->blockDimY * c->blockDimZ - 1u >= THREADS) return CUDA_ERROR_INVALID_VALUE;
-  return put(c->hStream, (Node){KERNEL, .to = f});
+  if (captured) return broken(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  if (memcmp(code, "\177ELF", 4)) { /* no cubin: the driver has it to assemble */
+    if (!strstr(code, ".entry")) return CUDA_ERROR_INVALID_IMAGE;
+    counted("assembly");
+  }
+  *to = (CUmodule)&context; /* it is never asked what is in it */
+  return CUDA_SUCCESS;
+}
+CUresult cuModuleGetFunction(CUfunction *to, CUmodule m, const char *name) {
+  CALL;
+  Function *made = calloc(1, sizeof *made);
+  made->name = strdup(name);
+  *to = (CUfunction)made;
+  return CUDA_SUCCESS;
+}
+static CUresult loaded(Function *f) { /* onto the device, which a capture does not bear */
+  if (f->is_loaded) return CUDA_SUCCESS;
+  if (captured) return broken(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  f->is_loaded = 1;
+  taken += CODE;
+  return CUDA_SUCCESS;
+}
+CUresult cuFuncLoad(CUfunction f) { CALL; return loaded((Function *)f); }
+CUresult cuLaunchKernel(CUfunction f, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                        CUstream s, void **parameters, void **extra) {
+  CALL;
+  if (!depth) return CUDA_ERROR_INVALID_CONTEXT;
+  if (!x || !y || !z || y > 65535 || z > 65535 || bx * by * bz - 1u >= THREADS) return CUDA_ERROR_INVALID_VALUE;
+  CUresult found = loaded((Function *)f);
+  if (found) return found;
+  last.function = (Function *)f, last.grid[0] = x, last.grid[1] = y, last.grid[2] = z, last.threads = bx * by * bz;
+  for (int i = 0; i < last.count; i++) last.words[i] = *(const uint64_t *)parameters[i];
+  return put(s, (Node){KERNEL, .to = f});
 }
 
 /* ------------------------------------------------------------------------------------------------ how the bindings find it */
@@ -317,8 +339,7 @@ static const struct { const char *name; void *at; } table[] = {
     AT(cuGraphExecDestroy), AT(cuGraphUpload), AT(cuGraphLaunch), ALSO("cuMemcpyHtoD", cuMemcpyHtoD), ALSO("cuMemcpyDtoH", cuMemcpyDtoH),
     ALSO("cuMemcpyDtoD", cuMemcpyDtoD), ALSO("cuMemcpyHtoDAsync", cuMemcpyHtoD_on_stream),
     ALSO("cuMemcpyDtoHAsync", cuMemcpyDtoH_on_stream), ALSO("cuMemcpyDtoDAsync", cuMemcpyDtoD_on_stream),
-    ALSO("cuMemsetD8", cuMemsetD8), AT(cuLibraryLoadData), AT(cuLibraryUnload), AT(cuLibraryGetKernel), AT(cuKernelGetAttribute),
-    AT(cuLaunchKernelEx),
+    ALSO("cuMemsetD8", cuMemsetD8), AT(cuModuleLoadData), AT(cuModuleGetFunction), AT(cuFuncLoad), AT(cuLaunchKernel),
 };
 static const struct { const char *name; int version; } others[] = {{"cuCtxGetDevice", 13000}, {"cuStreamGetCtx", 12050}};
 

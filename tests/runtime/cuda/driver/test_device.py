@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.cuda.device import Device, DeviceMemory, DriverError
+from runtime.cuda.device import Device, DeviceMemory
+from runtime.cuda.driver import DriverError
 from runtime.errors import RunError
 
 

@@ -14,8 +14,10 @@ from graph.tensor_type import f32
 from graph.zoo import MODELS
 from hw.kernels.record import Platform
 from hw.lower import lower
+from hw.lowered import Lowered
 from hw.model import GPU_PAGE
 from runtime.cuda import calibration
+from runtime.cuda.ahead import launched
 from runtime.cuda.calibration import INPUT_COPY, Size, launch_seconds, measure, memory_bytes_per_second
 from runtime.cuda.device import Device
 from runtime.cuda.executor import GpuExecutor
@@ -23,6 +25,7 @@ from runtime.data.dataset import load
 from runtime.data.stage import InputStage
 from runtime.executor import LocalBoard, data_layout
 from runtime.job import Source
+from runtime.kernels.cuda.kernel import DeviceKernel
 from runtime.scheduler import Outcome
 
 BATCH, RANK = 8, Rank("worker", (0,))
@@ -30,7 +33,7 @@ Calls = Callable[[str], int]
 
 
 @pytest.fixture(scope="module")
-def stage_and_plan() -> Iterator[tuple[InputStage, object]]:
+def stage_and_plan() -> Iterator[tuple[InputStage, Lowered]]:
     net = MODELS["mlp"].build(BATCH, image=(64,), classes=10, width=0.1, dropout=0.3, denominator=BATCH, seed=4)
     graph = training_graph(net, Sgd(learning_rate=0.1, momentum=0.9, weight_decay=1e-3))
     lowered = lower(data_parallel(graph, ranks=1, steps=1, micro_batches=1, bucket_bytes=1024), "worker", Platform.CUDA)
@@ -40,7 +43,7 @@ def stage_and_plan() -> Iterator[tuple[InputStage, object]]:
         yield stage, lowered
 
 
-def made(stage_and_plan: tuple[InputStage, object], **options: object) -> GpuExecutor:
+def made(stage_and_plan: tuple[InputStage, Lowered], **options: object) -> GpuExecutor:
     stage, lowered = stage_and_plan
     x = GpuExecutor(lowered, RANK, stage=stage, batch=BATCH, **options)  # type: ignore[arg-type]
     x.touch()
@@ -49,12 +52,12 @@ def made(stage_and_plan: tuple[InputStage, object], **options: object) -> GpuExe
 
 
 def test_steps_are_captured_for_each_slot_and_launched_with_one_call(
-    stage_and_plan: tuple[InputStage, object], calls: Calls
+    stage_and_plan: tuple[InputStage, Lowered], calls: Calls
 ) -> None:
     x = made(stage_and_plan)
     x.play(0, 6, board=LocalBoard(6, x.table.losses).board)
     assert (calls("cuStreamBeginCapture"), calls("cuGraphLaunch"), x.why_not_captured) == (2, 5, "")
-    assert calls("cuLaunchKernelEx") % 3 == 0  # of the first step, and of two captures
+    assert calls("cuLaunchKernel") % 3 == 0  # of the first step, and of two captures
     batches = [x.array("x").copy()]
     x.play(6, 7, board=LocalBoard(1, x.table.losses).board, origin=6)
     batches.append(x.array("x").copy())
@@ -64,7 +67,14 @@ def test_steps_are_captured_for_each_slot_and_launched_with_one_call(
     assert memory.grown == -(-x.arena_nbytes // GPU_PAGE) * GPU_PAGE
 
 
-def test_stamps_of_captured_steps_follow_each_other(stage_and_plan: tuple[InputStage, object], calls: Calls) -> None:
+def test_what_is_made_ahead_is_what_is_bound(stage_and_plan: tuple[InputStage, Lowered], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[DeviceKernel] = []
+    monkeypatch.setattr("runtime.cuda.bound.bound", lambda launch, arrays: asked.append(launch.kernel))
+    made(stage_and_plan)
+    assert set(launched([stage_and_plan[1]], (9, 0))) == set(asked)
+
+
+def test_stamps_of_captured_steps_follow_each_other(stage_and_plan: tuple[InputStage, Lowered], calls: Calls) -> None:
     x, steps = made(stage_and_plan), 4
     stamps = np.zeros((steps, len(x.table.leaves), 3), np.int64)
     board = LocalBoard(steps, x.table.losses)
@@ -76,7 +86,7 @@ def test_stamps_of_captured_steps_follow_each_other(stage_and_plan: tuple[InputS
 
 
 def test_a_careful_run_waits_after_every_action_and_captures_nothing(
-    stage_and_plan: tuple[InputStage, object], calls: Calls
+    stage_and_plan: tuple[InputStage, Lowered], calls: Calls
 ) -> None:
     x = made(stage_and_plan, is_careful=True)
     x.play(0, 2, board=LocalBoard(2, x.table.losses).board)
@@ -90,4 +100,8 @@ def test_kernels_and_copies_are_timed(gpu: Device, monkeypatch: pytest.MonkeyPat
     rows = list(measure(gpu, [INPUT_COPY, calibration.ACCUMULATE], seconds=0.1, seed=1))
     assert [r.call.types[0].size for r in rows] == [700, 300, 8, 1024, 65_536] and all(r.seconds > 0 for r in rows)
     assert calls("cuGraphExecDestroy") == calls("cuStreamBeginCapture") > 0
+    asked: list[DeviceKernel] = []
+    monkeypatch.setattr(calibration, "bound", lambda launch, arrays: asked.append(launch.kernel) or (lambda stream: None))
+    list(measure(gpu, [INPUT_COPY, calibration.ACCUMULATE], seconds=0.0, seed=1))
+    assert set(calibration.launched(gpu, [INPUT_COPY, calibration.ACCUMULATE], (9, 0))) == set(asked)
     assert memory_bytes_per_second(gpu) > 0 and launch_seconds(gpu) > 0

@@ -115,10 +115,11 @@ def _sixteen_bits(x: Array, precision: Precision) -> Array:
     return (near.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.int16)
 
 
-@pytest.mark.simulated
 @pytest.mark.parametrize("precision", Precision)
 @pytest.mark.parametrize(
-    "how", [ANY, FAST[False, False], FAST[False, True], FAST[True, False]], ids=lambda h: h[0].name + h[1].name
+    "how",
+    [ANY, pytest.param(FAST[False, False], marks=pytest.mark.simulated), FAST[False, True], FAST[True, False]],
+    ids=lambda h: h[0].name + h[1].name,
 )
 def test_small_tiles(precision: Precision, how: tuple[Loader, Loader]) -> None:
     """Several tiles, and both slabs of shared memory more than once."""
