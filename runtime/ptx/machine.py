@@ -172,7 +172,7 @@ class Threads:
 
         Raises
         ------
-        PtxError : with the instruction; a thread did what none may, or they wait for each other.
+        PtxError : with the instruction: a thread did what none may; or they do not end.
         """
         ready: dict[int, list[Index]] = {0: [np.flatnonzero(self.alive)]}
         waiting: dict[int, list[Index]] = {}
@@ -180,7 +180,7 @@ class Threads:
             if not ready:
                 if not waiting:
                     return
-                self._release(ready, waiting)
+                self._release(ready, waiting)  # of some blocks the threads that did not wait are over
                 continue
             begin = min(ready)
             found = ready.pop(begin)
@@ -224,7 +224,7 @@ class Threads:
             ready.setdefault(self.code.program.labels[target.name], []).append(taken)
         else:
             waiting.setdefault(end, []).append(taken)
-            self._release(ready, waiting, only_whole=True)
+            self._release(ready, waiting)
 
     def _guarded(self, lanes: Lanes, guard: Any) -> Lanes:
         get, is_negated = guard
@@ -232,8 +232,8 @@ class Threads:
         numbers = lanes.numbers[~held if is_negated else held]
         return lanes if numbers.size == lanes.numbers.size else Lanes(numbers, numbers)
 
-    def _release(self, ready: dict[int, list[Index]], waiting: dict[int, list[Index]], *, only_whole: bool = False) -> None:
-        """Blocks all of whose threads wait go on."""
+    def _release(self, ready: dict[int, list[Index]], waiting: dict[int, list[Index]]) -> None:
+        """Blocks all of whose threads wait, or are over, go on."""
         at = np.full(self.total, -1, np.int64)
         for place, groups in waiting.items():
             for numbers in groups:
@@ -243,9 +243,7 @@ class Threads:
         free = np.unique(self.here[self.alive & (at >= 0)])
         free = free[~is_held[free]]
         if not free.size:
-            if only_whole:
-                return
-            raise PtxError("threads wait at a barrier to which others of their block never come")
+            return
         goes = np.isin(self.here, free) & self.alive
         rows, live = at.reshape(-1, WARP), goes.reshape(-1, WARP)
         if (np.where(live, rows, rows.max(1, keepdims=True)) != rows.max(1, keepdims=True)).any():
