@@ -5,13 +5,15 @@ for must be there on some platform that ranks stand on; each role then takes wha
 really taken is what it was lowered to (`taken`), which every result says.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from graph.errors import nearest
 from graph.op import OPS
 from hw.errors import HwError
 from hw.kernels import KERNELS, algorithms, chosen, record_for
+from hw.kernels.cuda_rounding import why_f32
 from hw.kernels.record import Platform
 from hw.system import DEVICE, HOST_PART
 from trainscape.errors import MistakeKind
@@ -29,6 +31,8 @@ WHERE = {Platform.CPU: "on a CPU", Platform.CUDA: "on a GPU", Platform.NFU: "on 
 GO_THERE = {Platform.CPU: "--device cpu, or a system of CPUs", Platform.CUDA: "--device cuda, or a system of GPUs"}
 EXACT = "f32"
 """What is computed where nothing is asked for; it has no name as an algorithm."""
+SHOWN = 4
+"""Layers that are named."""
 Objection = tuple[Loc, str, MistakeKind]
 """Where, what, and of which kind."""
 
@@ -111,10 +115,26 @@ def taken(asked: str | Mapping[str, str], lowered: "Iterable[Lowered]") -> dict[
     return {r.op: r.algorithm for r in records if r.algorithm and r.algorithm == chosen(asked, r.platform).get(r.op)}
 
 
-def words(asked: str | Mapping[str, str] | None, found: Mapping[str, str]) -> str:
-    """What was asked for and `taken`, as every result says it: ``"tf32 in matmul, conv2d"``; empty: nothing was asked for."""
+def kept_f32(lowered: "Iterable[Lowered]") -> dict[str, str]:
+    """Layer -> why this project's kernels compute some of it in f32 though its algorithm rounds operands."""
+    return {c.layer: why for low in lowered for c in low.calls if (why := why_f32(c))}
+
+
+def words(asked: str | Mapping[str, str] | None, found: Mapping[str, str], f32: Mapping[str, str] = MappingProxyType({})) -> str:
+    """What was asked for and `taken`, as every result says it: ``"tf32 in matmul, conv2d"``; empty: nothing was asked for.
+
+    Parameters
+    ----------
+    f32 : `kept_f32`; said in brackets: ``"tf32 in conv2d (f32 in conv1: channels of a group are no multiple of four)"``.
+    """
     if asked is None:
         return ""
     each = [f"{name} in {', '.join(op for op, n in found.items() if n == name)}" for name in dict.fromkeys(found.values())]
     missing = [f"{asked} nowhere"] if isinstance(asked, str) else [f"no {op}" for op in asked if op not in found]
-    return "; ".join([*each, *(missing if not found or not isinstance(asked, str) else [])])
+    said = "; ".join([*each, *(missing if not found or not isinstance(asked, str) else [])])
+    exact = [f"f32 in {_few([n for n, w in f32.items() if w == why])}: {why}" for why in dict.fromkeys(f32.values())]
+    return f"{said} ({'; '.join(exact)})" if exact else said
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -27,7 +27,7 @@ from hw.profile import Profile
 from hw.stack import Stack
 from hw.system import System
 from trainscape import gpu_profile, host_profile
-from trainscape.algorithms import taken
+from trainscape.algorithms import kept_f32, taken
 from trainscape.errors import MissingCapability
 from trainscape.fit import advice
 from trainscape.numerics import numerics
@@ -132,6 +132,11 @@ class Built:
     def algorithms(self) -> Mapping[str, str]:
         """Operator -> algorithm, of those that the scenario asks for and the plan has; empty where it asks for none."""
         return {} if self.scenario.system.algorithm is None else taken(self.scenario.system.algorithm, self.lowered.values())
+
+    @cached_property
+    def kept_f32(self) -> Mapping[str, str]:
+        """Layer -> why it computes in f32 in spite of its algorithm, on this computer; a catalogue's GPU is priced as asked."""
+        return kept_f32(self.lowered.values()) if self.is_host and self.algorithms else {}
 
     @cached_property
     def arithmetic(self) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ class Finding:
     kind: MistakeKind = MistakeKind.INVALID
 
 
+NO_FOLDER = "run.data.folder: there is no folder"
+"""Begins a warning that a training need not give: it is refused, and says how to come by the files."""
+
+
 @record
 class Findings:
     """Everything that was found."""
@@ -52,7 +56,7 @@ def cross_check(scenario: Scenario, data_folder: Path | None = None, doubtful: C
     found = [f for rule, keys in _RULES.items() if can_tell(keys) for f in rule(scenario)]
     warnings = list(_warnings(scenario))
     if data_folder is not None and can_tell(_DATA) and not data_folder.is_dir():  # a plan and a prediction need no data
-        warnings.append(f"run.data.folder: there is no folder {data_folder.resolve()}, so nothing can be trained on it here")
+        warnings.append(f"{NO_FOLDER} {data_folder.resolve()}, so nothing can be trained on it here")
     return Findings(findings=tuple(found), warnings=tuple(warnings))
 
 

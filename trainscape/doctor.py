@@ -47,7 +47,7 @@ class Finding:
 
 def examine(*, is_gpu: bool = False) -> list[Finding]:
     """Look at everything; `is_gpu`: also at the profile of this computer's GPU, for which Numba is imported."""
-    found = [_versions(), _cores(), _memory(), _shared_memory(), _cuda(), _kernels(), _profile(), _extras()]
+    found = [_versions(), _cores(), _memory(), _shared_memory(), _cuda(), _kernels(), _profile(), _extras(is_gpu)]
     return [*found, _gpu_profile()] if is_gpu else found
 
 
@@ -204,7 +204,11 @@ def _gpu_profile() -> Finding:
 _EXTRAS = {"notebook": ("jupytext", "nbclient", "ipykernel"), "cuda": ("numba-cuda",)}
 
 
-def _extras() -> Finding:
+def _extras(is_gpu: bool) -> Finding:
+    from runtime.cuda.driver import TOOLKIT
+
     found = {extra: all(_version(p) for p in packages) for extra, packages in _EXTRAS.items()}
     text = ", ".join(f"{extra} {'yes' if there else 'no'}" for extra, there in found.items())
-    return Finding(name="extras", status=Status.OK, text=text, values={"extras": found})
+    is_lacking = is_gpu and not found["cuda"]
+    status, advice = (Status.MISSING, TOOLKIT) if is_lacking else (Status.OK, "")
+    return Finding(name="extras", status=status, text=text, values={"extras": found}, advice=advice)

@@ -41,12 +41,16 @@ class TimedOut(TrainscapeError):
     seconds : that were allowed.
     step : steps completed.
     checkpoint : file to go on from; None: there is none.
+    is_testing : its accuracy was being measured, on the samples set aside.
     """
 
-    def __init__(self, *, seconds: float, step: int, checkpoint: object) -> None:
+    def __init__(self, *, seconds: float, step: int, checkpoint: object, is_testing: bool = False) -> None:
         self.seconds, self.step, self.checkpoint = seconds, step, checkpoint
         resume = f"; go on with --resume {checkpoint}" if checkpoint else ""
-        super().__init__(f"run.timeout of {seconds:g} s has passed after step {step}{resume}")
+        when = f"after step {step}{resume}"
+        if is_testing:
+            when = f"while testing accuracy after step {step}: raise run.timeout, or set aside fewer samples (run.held_out)"
+        super().__init__(f"run.timeout of {seconds:g} s has passed {when}")
 
 
 class MistakeKind(StrEnum):

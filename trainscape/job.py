@@ -59,12 +59,22 @@ def workers(plan: Plan) -> str:
     return " and ".join(f"{n} {name}{'s' if n > 1 and not name.endswith('s') else ''}" for name, n in count.items())
 
 
+class _Phase:
+    """An instrument (`graph.instrument`) that remembers what a run is at."""
+
+    now = ""
+
+    def on_phase(self, what: str) -> None:
+        """It begins."""
+        self.now = what
+
+
 def run_in_time(job: Job, timeout: float, instruments: Sequence[object]) -> RunResult:
     """Run a job; raises `TimedOut` when it takes longer than `timeout` seconds, start-up included. It was saved, if it saves."""
-    until = time.monotonic() + timeout
+    until, phase = time.monotonic() + timeout, _Phase()
     try:
-        return run(job, instruments=instruments, timeout=timeout)
+        return run(job, instruments=(*instruments, phase), timeout=timeout)
     except Interrupted as e:
         if time.monotonic() < until:
             raise
-        raise TimedOut(seconds=timeout, step=e.step, checkpoint=e.checkpoint) from e
+        raise TimedOut(seconds=timeout, step=e.step, checkpoint=e.checkpoint, is_testing=phase.now == "testing") from e

@@ -14,7 +14,7 @@ from graph.errors import nearest
 from graph.record import record
 from trainscape.cross_check import Findings, cross_check
 from trainscape.errors import Mistake, MistakeKind, ScenarioError
-from trainscape.overrides import apply, drop_foreign_options
+from trainscape.overrides import apply, drop_foreign_options, drop_foreign_platform
 from trainscape.places import Places
 from trainscape.scenario import Scenario
 from trainscape.yaml_reader import MAX_BYTES, Document, Loc, Position, read_bytes, read_text
@@ -89,7 +89,7 @@ def check(doc: Document, overrides: Sequence[str] = (), seed: int | None = None,
     places, mistakes = Places(doc), list(doc.mistakes)
     for text in overrides:
         mistakes += apply(doc, places, text)
-    dropped = drop_foreign_options(doc.data, places)
+    dropped = (*drop_foreign_options(doc.data, places), *drop_foreign_platform(doc.data, places))
     if seed is not None:
         doc.data["seed"] = seed
         places.overrides[("seed",)] = "--seed"

@@ -6,6 +6,7 @@ from trainscape.errors import Mistake
 from trainscape.names import strategy
 from trainscape.places import Places
 from trainscape.strategies import OPTION_KEYS, allowed, short
+from trainscape.systems import HOST
 from trainscape.yaml_reader import Document, Loc, read_text
 
 
@@ -63,6 +64,22 @@ def drop_foreign_options(data: Any, places: Places) -> tuple[str, ...]:
     for key in foreign:
         del parallel[key]
     return tuple(f"parallel.{k} means nothing for strategy {short(parallel['strategy'])} and is left out" for k in foreign)
+
+
+def drop_foreign_platform(data: Any, places: Places) -> tuple[str, ...]:
+    """When an override has named a catalogue system, leave out which part of this computer the file's scenario runs on.
+
+    Returns
+    -------
+    What was left out, as warnings. A platform that was itself set by an override stays, and is refused later.
+    """
+    system = data.get("system") if isinstance(data, dict) else None
+    if ("system", "name") not in places.overrides or ("system", "platform") in places.overrides or not isinstance(system, dict):
+        return ()
+    if system.get("name") == HOST or system.get("platform") is None:
+        return ()
+    named = system.pop("platform")
+    return (f"system.platform: {named} is of this computer and is left out, for {system['name']} says itself what it is",)
 
 
 def _put(holder: Any, path: Loc, value: Any, places: Places, origin: str, key: str) -> list[Mistake]:

@@ -74,6 +74,7 @@ class Prediction:
             "kinds_s": dict(s.kinds),
             "cost_model": model.cost_name,
             "algorithms": dict(built.algorithms),
+            "kept_f32": dict(built.kept_f32),
             "plan_hash": built.plan.hash,
         }
 

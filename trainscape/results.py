@@ -58,7 +58,7 @@ def require_trains(built: "Built") -> None:
 
 def place(built: "Built") -> str:
     """Where and how a scenario runs, in words; with the algorithms that it asks for."""
-    said = words(built.scenario.system.algorithm, built.algorithms)
+    said = words(built.scenario.system.algorithm, built.algorithms, built.kept_f32)
     with_algorithms = f", {said}" if said else ""
     if built.is_host:
         from trainscape.job import workers

@@ -63,6 +63,7 @@ class Training:
                 "wall_s": r.wall_seconds,
             },
             "algorithms": dict(self.built.algorithms),
+            "kept_f32": dict(self.built.kept_f32),
             "checkpoint": str(r.checkpoint) if r.checkpoint else None,
             "plan_hash": r.plan_hash,
             "lowered_hash": r.lowered_hash,
@@ -137,7 +138,7 @@ def training_job(built: Built, *, folder: Path, data: Path | None, resume: Path 
 
 
 def _title(built: Built) -> str:
-    said = words(built.scenario.system.algorithm, built.algorithms)
+    said = words(built.scenario.system.algorithm, built.algorithms, built.kept_f32)
     return ", ".join(filter(None, (built.scenario.name, workers(built.plan), said)))
 
 

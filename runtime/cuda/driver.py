@@ -14,7 +14,12 @@ LIBRARIES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 INSTALL = "install NVIDIA's driver (580 or later, for CUDA 13), check it with nvidia-smi"
 OLDEST = 13
 """CUDA that a driver must be for: code made by its toolkit is loaded by drivers of the same major version, and later ones."""
-TOOLKIT = "pip install 'trainscape[cuda]'"
+TOOLKIT = "pip install 'trainscape[cuda]' (in a checkout: pip install -e '.[cuda]' -c constraints.txt)"
+WITHOUT = (
+    ". Without a GPU: --device cpu runs on the processor, and GPUs of the catalogue can be predicted (trainscape hw list; "
+    "--set system.name=h200-sxm, say)"
+)
+"""Ends what is said where no GPU can be used: what can be done all the same."""
 SIMULATOR = "simulator"
 """What stands for the name of a GPU where kernels run in Numba's simulator."""
 CAPABILITY = (75, 76)
@@ -115,10 +120,15 @@ def is_simulated() -> bool:
     return bool(config.ENABLE_CUDASIM)
 
 
-def require_compiler() -> None:
-    """Raise `MissingCapability`, with the way out, unless there is what compiles kernels for GPUs; no GPU is needed for that."""
+def require_compiler(otherwise: str = "") -> None:
+    """Raise `MissingCapability`, with the way out, unless there is what compiles kernels for GPUs; no GPU is needed for that.
+
+    Parameters
+    ----------
+    otherwise : a further way out.
+    """
     if find_spec("numba_cuda") is None:
-        raise MissingCapability(f"kernels for GPUs are compiled by numba-cuda, which is not installed: {TOOLKIT}")
+        raise MissingCapability(f"kernels for GPUs are compiled by numba-cuda, which is not installed: {TOOLKIT}{otherwise}")
 
 
 def require_gpu() -> Gpu:
@@ -128,14 +138,12 @@ def require_gpu() -> Gpu:
     ------
     MissingCapability : no driver, no GPU, or no compiler for its kernels; with the way out.
     """
-    require_compiler()
     if is_simulated():
+        require_compiler(WITHOUT)
         return Gpu(name=SIMULATOR)
     driver = find_driver()
-    if why := missing(driver):
-        raise MissingCapability(
-            f"{why}; then {TOOLKIT}; trainscape doctor looks again. Without a GPU: --device cpu runs on the processor, and "
-            f"GPUs of the catalogue can be predicted (trainscape hw list)"
-        )
+    if why := missing(driver):  # told before the compiler, which is of no use then
+        raise MissingCapability(f"{why}; then {TOOLKIT}; trainscape doctor looks again{WITHOUT}")
+    require_compiler(WITHOUT)
     assert driver is not None
     return driver.gpus[0]

@@ -181,6 +181,19 @@ def test_on_this_computers_gpu_the_records_own_coefficients_price_it(gpu_profile
     assert predict(plain).stats.step_s < predict(other).stats.step_s
 
 
+def test_where_kernels_keep_f32_is_said_of_this_computers_gpu(gpu_profile: Any) -> None:
+    """LeNet's images have 1 and 6 channels; a batch of one is a vector to its dense layers."""
+    here = ("system.platform=cuda",)
+    why = "channels of a group are no multiple of four"
+    p = predict(built("tf32", here, system="host", profile=gpu_profile))
+    assert prediction_run(p).title.endswith(f"conv2d_grad_input (f32 in conv1, conv2: {why})")
+    assert prediction_run(p).document["predicted"]["kept_f32"] == {"conv1": why, "conv2": why}
+    one = built("{matmul: bf16}", (*here, "model.batch=1"), system="host", profile=gpu_profile)
+    assert set(one.kept_f32) == {"fc1", "fc2", "fc3"} and set(one.kept_f32.values()) == {"products with a vector"}
+    for more in (("system.algorithm=null",), ("system.algorithm=vendor",), ("system={name: h200-sxm, algorithm: tf32}",)):
+        assert built("tf32", (*here, *more), system="host", profile=gpu_profile).kept_f32 == {}
+
+
 def test_a_library_that_was_not_calibrated_is_not_predicted(gpu_profile: Any) -> None:
     kernels = {name: fit for name, fit in gpu_profile.kernels.items() if not name.endswith("vendor")}
     b = built("vendor", ("system.platform=cuda",), system="host", profile=replace(gpu_profile, kernels=kernels))

@@ -74,6 +74,14 @@ def test_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.values["devices"] == ["NVIDIA H200"]
 
 
+def test_what_a_gpu_wants_is_missing_where_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda p: None if p == "numba-cuda" else real(p))
+    assert (finding("extras").status, finding("extras").advice) == (Status.OK, "")
+    asked = doctor._extras(is_gpu=True)
+    assert asked.status is Status.MISSING and "cuda no" in asked.text and "trainscape[cuda]" in asked.advice
+
+
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     real = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda p: None if p == "simpy" else real(p))

@@ -100,6 +100,19 @@ def test_a_catalogue_system_says_itself_what_it_is() -> None:
             load_text(TEXT.format(system=system, ranks=1, more="strategy: data"), overrides=(f"system.platform={more}",))
 
 
+def test_a_catalogue_system_of_the_command_line_takes_the_files_place() -> None:
+    text = TEXT.format(system="host, platform: cuda", ranks=1, more="strategy: data")
+    found = load_text(text, overrides=("system.name=h200-sxm",))
+    assert found.scenario.system.platform is None and len(found.warnings) == 1
+    assert found.warnings[0].startswith("system.platform: cuda is of this computer and is left out")
+    for overrides in ((), ("system.name=host",)):
+        kept = load_text(text, overrides=overrides)
+        assert kept.scenario.system.platform is RunsOn.CUDA and kept.warnings == ()
+    for wrong, overrides in ((text.replace("host", "h200-sxm"), ()), (text, ("system.name=h200-sxm", "system.platform=cuda"))):
+        with pytest.raises(ScenarioError, match="h200-sxm says itself what its devices are"):
+            load_text(wrong, overrides=overrides)
+
+
 def test_there_is_one_gpu() -> None:
     with pytest.raises(ScenarioError, match="all ranks share one GPU"):
         load_text(TEXT.format(system="host", ranks=2, more=""), overrides=("system.platform=cuda", "system.devices=2"))

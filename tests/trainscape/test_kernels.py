@@ -57,12 +57,17 @@ class TestList:
         assert kernel["on_processor"] and kernel["kernel"] == record_for("conv2d_grad_input", Platform.CPU).name
         out = cli("kernels", "--device", "nfu", "--op", "conv2d_grad_input", "--op", "flatten").out
         assert re.search(r"conv2d_grad_input +processor", out) and re.search(r"flatten +view", out)
+        assert "\nCells tell how a kernel's work is known; " in out
         assert "processor: what an NFU leaves to its host's processor" in out and "counted:" not in out
 
     @pytest.mark.parametrize("width", [80, 120])
     def test_nothing_is_cut_off(self, width: int) -> None:
         words = re.sub(r"\s", "", text_of([kernels_table(operators(), list(Platform))], width))
         assert "…" not in words and all(name in words for name in ("softmax_cross_entropy", "bf16,", "col2im,flip:", "processor"))
+
+    def test_a_view_has_nothing_to_compile(self, cli: Any) -> None:
+        found = cli("kernels", "--op", "flatten", "--ptx", "sm_90")
+        assert found.out == "flatten is a view: the same memory by another name, with no kernel to compile\n"
 
 
 class TestUsage:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graph.instrument import hooks
 from runtime import checkpoint
 from runtime.checkpoint import Checkpoint
 from runtime.errors import CheckpointError, DistributedFailure, Interrupted, InvalidJob, RunError
@@ -129,6 +130,18 @@ def test_a_run_that_takes_too_long_is_stopped_as_by_ctrl_c(monkeypatch: pytest.M
     monkeypatch.setattr("trainscape.job.run", launch)
     built = Built(load_text(SCENARIO, "s", ["run.timeout=1 ns"]).scenario)
     with pytest.raises(TimedOut, match=r"run.timeout of 1e-09 s has passed after step 2; go on with --resume .*c.npz"):
+        train(built, folder=tmp_path, output=Output(verbosity=-1))
+
+
+def test_a_run_whose_testing_takes_too_long_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def launch(job: Any, *, instruments: Any, timeout: float) -> None:
+        for call in hooks(instruments, "on_phase"):
+            call("testing")
+        raise Interrupted(step=2, checkpoint=tmp_path / "c.npz")
+
+    monkeypatch.setattr("trainscape.job.run", launch)
+    built = Built(load_text(SCENARIO, "s", ["run.timeout=1 ns"]).scenario)
+    with pytest.raises(TimedOut, match=r"passed while testing accuracy after step 2: raise run.timeout, or .*run.held_out\)$"):
         train(built, folder=tmp_path, output=Output(verbosity=-1))
 
 

@@ -1,5 +1,6 @@
 """``trainscape check FILE...``"""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -32,7 +33,9 @@ def _check(loaded: Loaded, options: Options) -> dict[str, Any]:
     proof = prove(built)
     ranks = f"{s.parallel.ranks} rank{'s' if s.parallel.ranks > 1 else ''}"
     where = f"{s.system.name}, {s.system.platform}" if s.system.platform else s.system.name
-    options.output.show(f"{loaded.file}: ok ({s.model.name}, batch {s.model.batch}, {ranks} on {where})")
+    options.output.show(
+        f"{loaded.file}: ok ({s.model.name}, batch {s.model.batch}, {ranks} on {where}{_asked(s.system.algorithm)})"
+    )
     if proof["actions"]:
         options.output.detail(
             f"plan proved over {proof['steps']} steps: {proof['actions']} actions, no deadlock, every gradient once"
@@ -42,6 +45,12 @@ def _check(loaded: Loaded, options: Options) -> dict[str, Any]:
     if built.differs:
         options.output.note(differs(built.differs))
     return {"ok": True, "warnings": list(loaded.warnings), "proof": proof, "differs": built.differs or None}
+
+
+def _asked(algorithm: str | Mapping[str, str] | None) -> str:
+    if algorithm is None or isinstance(algorithm, str):
+        return f", algorithm {algorithm}" if algorithm else ""
+    return f", {', '.join(f'{op} by {name}' for op, name in algorithm.items())}"
 
 
 def _sensitivity(loaded: Loaded, options: Options) -> list[dict[str, Any]]:

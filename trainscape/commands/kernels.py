@@ -48,11 +48,9 @@ def command(options: Options, devices: tuple[str, ...], ops: tuple[str, ...], pt
     except ValueError as e:
         raise click.BadParameter(str(e), param_hint="--op") from None
     where = [Platform(d) for d in DEVICES if d in (devices or ((CUDA,) if ptx else DEVICES))]
-    options.output.show(kernels_table(names, where))
-    options.output.show(legend(names, where))
-    fused = fused_table(names, where)
-    if fused is not None:
-        options.output.show(fused)
+    for shown in (kernels_table(names, where), legend(names, where), fused_table(names, where)) if ptx is None else ():
+        if shown is not None:
+            options.output.show(shown)
     document = result(options.command, devices=where, operators=documents(names, where))
     if ptx is not None:
         document |= _compiled(options, ptx, ops)
@@ -78,6 +76,7 @@ def _refuse(out: Path | None, devices: tuple[str, ...], ptx: str | None) -> None
 def _compiled(options: Options, ptx: str, ops: tuple[str, ...]) -> dict[str, Any]:
     """Compile, show, and say as plain data."""
     from trainscape.device_kernels import compiled
+    from trainscape.kernels import is_view
     from trainscape.progress import progress
     from trainscape.report.kernels import compiled_tables
 
@@ -86,6 +85,9 @@ def _compiled(options: Options, ptx: str, ops: tuple[str, ...]) -> dict[str, Any
         rows = compiled(ARCHITECTURES[ptx], ops or None, folder=options.out, on_done=shown.on_part)
     for table in compiled_tables(rows, options.output.width):
         options.output.show(table)
+    if views := [op for op in ops if is_view(op)]:
+        one = "is a view" if len(views) == 1 else "are views"
+        options.output.show(f"{', '.join(views)} {one}: the same memory by another name, with no kernel to compile")
     _complain(options, rows)
     if options.out is not None:
         options.output.note(f"wrote {sum(r.figures is not None for r in rows)} files to {options.out}/")

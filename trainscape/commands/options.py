@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from graph.record import record
+from trainscape.cross_check import NO_FOLDER
 from trainscape.errors import OutsideTolerance, ScenarioError, TrainscapeError
 from trainscape.exit_codes import ExitCode, classify, error_document, message
 from trainscape.load import Loaded, load
@@ -172,6 +173,8 @@ def _one(options: Options, file: str, work: Work) -> tuple[dict[str, Any], ExitC
         loaded = load(file, options.overrides, options.seed)
         head = options.head(loaded)
         for text in loaded.warnings:
+            if options.command == "train" and text.startswith(NO_FOLDER):
+                continue  # it is about to be refused, in more words
             options.output.warning(f"{file}: {text}")
         return head | work(loaded, options), ExitCode.OK
     except OutsideTolerance as e:

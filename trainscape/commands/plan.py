@@ -27,7 +27,7 @@ def command(options: Options, files: tuple[str, ...], steps: int) -> int:
         plan = built.plan
         text = plan_text(plan, steps)
         options.output.show(text.rstrip())
-        if said := words(loaded.scenario.system.algorithm, built.algorithms):
+        if said := words(loaded.scenario.system.algorithm, built.algorithms, built.kept_f32):
             options.output.show(f"algorithms: {said}")
         roles = [_role(r) for r in plan.roles]
         algorithms = dict(built.algorithms)

@@ -54,7 +54,7 @@ def _train(loaded: Loaded, options: Options, resume: str | None) -> dict[str, An
     check(training_job(built, folder=path, data=loaded.data_folder, resume=start))  # a run that cannot begin moves none aside
     if built.differs:
         options.output.note(differs(built.differs))
-    if said := words(loaded.scenario.system.algorithm, built.algorithms):
+    if said := words(loaded.scenario.system.algorithm, built.algorithms, built.kept_f32):
         options.output.note(f"algorithms: {said}")
     goes_on = start is not None and path.resolve() in start.resolve().parents
     folder = RunFolder.reopen(path) if goes_on else options.run_folder(loaded)

@@ -20,10 +20,10 @@ WORDS = {
     "automatic": "a kernel whose record has the operator's calls, work and bytes",
     "processor": "what an NFU leaves to its host's processor",
     "view": "names the same memory anew, and needs no kernel",
-    ",": "algorithms, the preferred one first",
     "default": "the algorithm that has no name",
 }
 """What stands in the table -> what it means."""
+CELLS = "Cells tell how a kernel's work is known; several algorithms are named before it, the preferred one first."
 
 
 def kernels_table(operators: Sequence[str], devices: Sequence[Platform]) -> "Table":
@@ -33,9 +33,9 @@ def kernels_table(operators: Sequence[str], devices: Sequence[Platform]) -> "Tab
 
 
 def legend(operators: Sequence[str], devices: Sequence[Platform]) -> str:
-    """What the words of the table mean, of those that are in it; a line each."""
+    """What cells of the table tell, in a sentence, then what those words mean that are in it; a line each."""
     cells = " ".join(_cell(n, listed(n, [d])) for n in operators for d in devices)
-    return "\n".join(f"{word}: {meaning}" for word, meaning in WORDS.items() if word in cells)
+    return "\n".join([CELLS, *(f"{word}: {meaning}" for word, meaning in WORDS.items() if word in cells)])
 
 
 def _cell(operator: str, found: Sequence[Listed]) -> str:

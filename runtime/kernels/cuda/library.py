@@ -20,7 +20,7 @@ from runtime.kernels.cuda.kernel import Machine, Operand, machine
 Flat = npt.NDArray[Any]
 Bound = Callable[[int], None]
 """Carries out a call on a stream, by the driver's handle of it."""
-EXTRA = "pip install 'trainscape[vendor]'"
+EXTRA = "pip install 'trainscape[vendor]' (in a checkout: pip install -e '.[vendor]' -c constraints.txt)"
 
 
 @record

@@ -69,6 +69,15 @@ def test_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_compiler_of_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, Library(1))
     monkeypatch.setattr(driver, "find_spec", lambda name: None)
-    with pytest.raises(MissingCapability, match=r"pip install 'trainscape\[cuda\]'"):
+    with pytest.raises(MissingCapability, match=r"numba-cuda, .*pip install 'trainscape\[cuda\]'.*Without a GPU: --device cpu"):
+        driver.require_gpu()
+
+
+def test_neither_driver_nor_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what can be installed in vain nothing is said first."""
+    given(monkeypatch, None)
+    monkeypatch.setattr(driver, "find_spec", lambda name: None)
+    with pytest.raises(MissingCapability, match=r"^there is no CUDA driver.*; then pip install .*Without a GPU: --device cpu"):
         driver.require_gpu()

@@ -12,6 +12,7 @@ from graph.parallel.strategies.data_parallel import data_parallel
 from graph.tensor_type import DType, f32
 from graph.zoo import MODELS
 from hw.kernels import KERNELS
+from hw.kernels.cuda_rounding import why_f32
 from hw.kernels.cuda_terms import PROCESSORS, PRODUCTS, RESIDENT, SUMS
 from hw.kernels.record import VENDOR, Call, KernelRecord, Platform
 from hw.lower import lower
@@ -55,6 +56,13 @@ def counted(found: list[Launch]) -> Counter[str]:
     return n
 
 
+def are_rounded(call: Call, found: list[Launch]) -> bool:
+    """Whether results say truly which of them round their operands."""
+    products = [launch.kernel.name.split("_")[1] for launch in found if launch.kernel.name.startswith("gemm")]
+    exact = bool(why_f32(call)) or not KERNELS[call.kernel].arithmetic
+    return all((p == "f32") == exact for p in products)
+
+
 def shown(terms: object) -> dict[str, float]:
     """Those that are counted from launches, less zeros."""
     return {k: v for k, v in dict(terms).items() if k.startswith(TERMS) and v}  # type: ignore[call-overload]
@@ -65,6 +73,7 @@ def test_terms_count_what_is_launched(record: KernelRecord) -> None:
     for size in record.sizes():
         call, found = launches(record, size)
         assert shown(record.terms(call.types, call.attrs)) == shown(counted(found)), f"{record.name} of {size}"
+        assert are_rounded(call, found), f"{record.name} of {size}"
 
 
 @pytest.mark.parametrize(
@@ -83,8 +92,9 @@ def test_and_so_they_do_in_nets(model: str, batch: int, algorithm: str) -> None:
             continue
         terms, grid = record.terms(call.types, call.attrs), list(record.sizes())
         if record in COUNTED:
-            _, found = launches(record, Size(types=call.types, attrs=call.attrs))
+            made, found = launches(record, Size(types=call.types, attrs=call.attrs))
             assert shown(terms) == shown(counted(found)), f"{call}"
+            assert are_rounded(made, found), f"{call}"
         covered = {t for s in grid for t, n in record.terms(s.types, {**OPS[record.op].attrs, **s.attrs}).items() if n}
         assert {t for t, n in terms.items() if n} <= covered, f"{call}"
         assert (call.types, call.attrs.get("shape")) not in [(s.types, s.attrs.get("shape")) for s in grid], f"{call}"
