@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.gpu.budget import Budget, Slot
-from benchmarks.gpu.document import begun, finished, section_of, write
+from benchmarks.gpu.document import begun, section_of, write
 from benchmarks.gpu.part import OVER, PREPARING, READY, WORKING, read
+from benchmarks.gpu.report import INTERRUPTED, UNDER_WAY, state_of
 from benchmarks.gpu.sections import Section
 
 LOOK_SECONDS = 0.05
@@ -128,7 +129,7 @@ def follow(child: Child, slot: Slot, patience: float, changed: Callable[[dict[st
 
 
 def play(sections: Sequence[Section], *, out: Path, seconds: float, simulated: bool, ahead: bool | None = None) -> dict[str, Any]:
-    """Do all sections; returns the document, which has been written.
+    """Do all sections, until Ctrl-C at most; returns the document, which has been written.
 
     Parameters
     ----------
@@ -140,7 +141,12 @@ def play(sections: Sequence[Section], *, out: Path, seconds: float, simulated: b
     out.mkdir(parents=True, exist_ok=True)
     budget = Budget(seconds, simulated=simulated)
     document = begun(seconds=seconds, simulated=simulated, sections=sections)
-    write(document, out)
+
+    def save() -> None:
+        document["took_s"] = time.monotonic() - budget.began
+        write(document, out)
+
+    save()
     children: dict[str, Child] = {}
     if ahead is None:
         ahead = (os.cpu_count() or 1) >= MANY_CORES
@@ -152,12 +158,13 @@ def play(sections: Sequence[Section], *, out: Path, seconds: float, simulated: b
                         children[s.name] = Child(s, Path(folder), {"out": str(out), "simulated": simulated})
                 others = [c for c in children.values() if c.section is not section]
                 busy = _busy(others, budget.began + PREPARES * seconds) if section.is_timed else []
-                _section(children[section.name], budget.slot(sections[k:]), document, out, busy)
+                _section(children[section.name], budget.slot(sections[k:]), document, save, busy)
+        except KeyboardInterrupt:
+            document["is_interrupted"] = True
         finally:
             for child in children.values():
                 child.close()
-    finished(document, time.monotonic() - budget.began)
-    write(document, out)
+    save()
     return document
 
 
@@ -168,17 +175,21 @@ def _busy(others: Sequence[Child], until: float) -> list[str]:
     return busy
 
 
-def _section(child: Child, slot: Slot, document: dict[str, Any], out: Path, busy: Sequence[str]) -> None:
+def _section(child: Child, slot: Slot, document: dict[str, Any], save: Callable[[], None], busy: Sequence[str]) -> None:
     began, beside = time.monotonic(), [f"while it was timed, other sections were preparing: {', '.join(busy)}"] if busy else []
     section, patience = child.section, child.section.patience * (SLOWER if document["simulated"] else 1)
 
-    def take(part: dict[str, Any]) -> None:
+    def take(part: dict[str, Any], state: str = UNDER_WAY) -> None:
         noted = {**part, "notes": [*part["notes"], *beside]}
-        document["sections"][section.name] = section_of(section, noted, time.monotonic() - began)
-        write(document, out)
+        document["sections"][section.name] = section_of(section, noted, time.monotonic() - began, state)
+        save()
 
-    follow(child, slot, patience, take)
-    child.end()
-    take({**child.part, "state": OVER})
-    state = document["sections"][section.name]["state"]
-    print(f"{section.title}: {state}, {time.monotonic() - began:.1f} s", flush=True)
+    print(f"{section}: begins", flush=True)
+    state = INTERRUPTED
+    try:
+        follow(child, slot, patience, take)
+        state = ""  # as what came of it says
+    finally:
+        child.end()
+        take(child.part, state)
+        print(f"{section}: {state_of(document['sections'][section.name])}", flush=True)

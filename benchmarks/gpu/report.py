@@ -5,6 +5,9 @@ from typing import Any
 
 Result = Mapping[str, Any]
 Column = tuple[str, Callable[[Result], str]]
+UNDER_WAY, INTERRUPTED = "under way", "interrupted"
+LEFT = {UNDER_WAY: "to come", INTERRUPTED: "left out, as the run was interrupted"}
+"""State of a section -> why items of it are missing; else because of the time."""
 
 
 def seconds(value: float) -> str:
@@ -52,7 +55,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("cases", _text("cases")),
         ("wrong", lambda r: str(len(r["wrong"]))),
         ("left out", _text("left")),
-        ("how", lambda r: "; ".join(r["wrong"][:3]) or "–"),
+        ("how", lambda r: "; ".join(r["wrong"][:3]) or r.get("absent") or "–"),
     ),
     "gemm": (*COMPARED, ("ours, Tflop/s", _number("tflops"))),
     "convolution": (*COMPARED, ("ours, Tflop/s", _number("tflops"))),
@@ -82,11 +85,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _plain(r: Result) -> str:
-    return "; ".join(f"{k} {v}" for k, v in r.items() if not isinstance(v, Mapping | list)) or "–"
+    shown = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in r.items() if not isinstance(v, Mapping | list)}
+    return "; ".join(f"{k} {v}" for k, v in shown.items()) or "–"
+
+
+def state_of(section: Mapping[str, Any]) -> str:
+    """How far a section is: its state, items with a result and all, and its time."""
+    items, left = section["items"], section["left_out"]
+    good, asked = sum("error" not in r for r in items.values()), len(items) + len(left)
+    return ", ".join([section["state"], *([f"{good} of {asked}"] if asked else []), f"{section['took_s']:.1f} s"])
 
 
 def _section(name: str, section: Mapping[str, Any]) -> list[str]:
-    lines = [f"## {section['title']}", "", f"{section['state']}, {section['took_s']:.1f} s", ""]
+    lines = [f"## {section['title']}", "", state_of(section), ""]
     good = {n: r for n, r in section["items"].items() if "error" not in r}
     columns = COLUMNS.get(name, (("what it is", _plain),))
     if good:
@@ -96,7 +107,8 @@ def _section(name: str, section: Mapping[str, Any]) -> list[str]:
         if "error" in r:
             lines += [f"- **{n} failed**: {' '.join(str(r['error']).split())}"]
     if section["left_out"]:
-        lines += [f"- left out, as the time was over: {', '.join(section['left_out'])}"]
+        why = LEFT.get(section["state"], "left out, as the time was over")
+        lines += [f"- {why}: {', '.join(section['left_out'])}"]
     lines += [f"- {note}" for note in section["notes"]]
     return [*lines, ""] if lines[-1] else lines
 
@@ -105,11 +117,13 @@ def markdown(document: Mapping[str, Any]) -> str:
     """All of it; in the simulator labelled as such, without a ratio."""
     label = [f"**{document['label']}**", ""] if document["label"] else []
     lines = ["# A run on a GPU", "", *label]
-    lines += [f"Begun {document['created']}; {document['took_s']:.0f} of {document['seconds']:.0f} s.", ""]
+    took = f"{document['took_s']:.0f} of {document['seconds']:.0f} s"
+    lines += [f"Begun {document['created']}; {took}{', interrupted' if document['is_interrupted'] else ''}.", ""]
     lines += ["Times are medians, the least in brackets. A ratio is their time / our time: above 1, ours is faster.", ""]
     lines += ["## Numbers to reach", ""]
     count = "{measured} of {asked}"
-    rows = [[t["what"], t["wanted"], t["shown"] or "–", count.format(**t), t["state"]] for t in document["targets"]]
+    points = [count.format(**t) if t["asked"] else "–" for t in document["targets"]]
+    rows = [[t["what"], t["wanted"], t["shown"] or "–", n, t["state"]] for t, n in zip(document["targets"], points, strict=True)]
     lines += [*table(["what", "to reach", "measured", "points", "state"], rows), ""]
     for name, section in document["sections"].items():
         lines += [line for part in ([""] if lines[-1] else [], _section(name, section)) for line in part]

@@ -10,6 +10,7 @@ from graph.record import record
 from hw.kernels.record import VENDOR
 
 OPEN = "open: nobody has measured"
+NOT_HERE = "not measurable in a simulator"
 HOLDS, MISSED, PARTLY = "holds", "missed", "open: in part"
 Points = dict[str, float | None]
 """What a target is about -> its number; None: it was left out, or went wrong."""
@@ -58,7 +59,7 @@ class Judged:
     Parameters
     ----------
     target : which.
-    state : `HOLDS`, `MISSED`, `PARTLY` or `OPEN`.
+    state : `HOLDS`, `MISSED`, `PARTLY`, `OPEN` or `NOT_HERE`.
     value : what counts; None: nothing was measured.
     at : what has the worst value.
     measured, asked : points with a number, and all.
@@ -84,7 +85,9 @@ class Judged:
 
 def judged(target: Target, document: Mapping[str, Any]) -> Judged:
     """What a run says of a target. In the simulator nothing; where points are missing it can be missed, but not held."""
-    points = {} if document.get("simulated") else target.points(document)
+    if document.get("simulated"):
+        return Judged(target=target, state=NOT_HERE, value=None, at="", measured=0, asked=0)
+    points = target.points(document)
     known = {name: v for name, v in points.items() if v is not None}
     if not known:
         return Judged(target=target, state=OPEN, value=None, at="", measured=0, asked=len(points))

@@ -1,23 +1,33 @@
 """The run on a GPU, benchmarks/gpu: its parts that need none."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.gpu import convolution, memory, needs
+from benchmarks.gpu import check, convolution, memory, needs, run
 from benchmarks.gpu.budget import GRACE, Budget
-from benchmarks.gpu.document import begun, section_of, write
+from benchmarks.gpu.context import Context
+from benchmarks.gpu.document import begun, make_way, section_of, write
+from benchmarks.gpu.part import Part
 from benchmarks.gpu.play import play
-from benchmarks.gpu.sections import SECTIONS, Section
-from benchmarks.gpu.targets import HOLDS, MISSED, OPEN, PARTLY, TARGETS, judged
+from benchmarks.gpu.report import INTERRUPTED, _plain, markdown, state_of
+from benchmarks.gpu.sections import SECTIONS, Section, with_needed
+from benchmarks.gpu.targets import HOLDS, MISSED, NOT_HERE, OPEN, PARTLY, TARGETS, judged
 from benchmarks.gpu.timing import alternated, result, times_for
 from graph.op import OPS, Size
 from graph.zoo import MODELS
 from hw.kernels.record import KERNELS
 from runtime.calibration import call_of
+from runtime.cuda.bound import ACCUMULATE
+from runtime.cuda.calibration import INPUT_COPY
 
 # ------------------------------------------------------------------------------------------------------------------ time
 
@@ -74,7 +84,8 @@ def states(d: dict[str, Any]) -> list[str]:
 
 
 def test_without_a_run_everything_is_open() -> None:
-    assert states(document()) == [OPEN] * len(TARGETS) == states({**document(), "simulated": True})
+    assert states(document()) == [OPEN] * len(TARGETS)
+    assert states({**document(), "simulated": True}) == [NOT_HERE] * len(TARGETS)
 
 
 def test_the_worst_point_decides_and_a_missing_one_leaves_it_open() -> None:
@@ -88,7 +99,7 @@ def test_the_worst_point_decides_and_a_missing_one_leaves_it_open() -> None:
     assert judged(target, document(gemm={"items": sizes})).state == PARTLY
     del sizes["f32 4096"]
     assert judged(target, document(gemm={"items": sizes, "left_out": ["f32 4096"]})).state == PARTLY
-    assert judged(target, {**document(gemm={"items": sizes}), "simulated": True}).state == OPEN
+    assert judged(target, {**document(gemm={"items": sizes}), "simulated": True}).state == NOT_HERE
 
 
 def test_predictions_are_judged_by_their_mean_error_and_memory_by_its_worst() -> None:
@@ -124,16 +135,125 @@ def test_a_section_says_what_is_missing() -> None:
     part["items"] = {"x": {}, "y": {}}
     assert section_of(one, part, 2.0)["state"] == "done"
     assert section_of(one, {"planned": [], "items": {}, "notes": []}, 0.0)["state"] == "not reached"
+    part["items"] = {"x": {"error": "E"}}
+    assert state_of(section_of(one, part, 2.0, INTERRUPTED)) == "interrupted, 0 of 2, 2.0 s"
+    assert _plain({"ns": 123.456789012345, "n": 7, "name": "G", "more": {}}) == "ns 123.5; n 7; name G"
+
+
+def test_what_has_no_cases_says_why(tmp_path: Path) -> None:
+    context = Context(tmp_path, False, Part(tmp_path / "part.json"))
+    found = {name: check.checked(context, KERNELS[name]) for name in (ACCUMULATE, INPUT_COPY)}
+    assert all(r["cases"] == r["left"] == 0 and r["wrong"] == [] for r in found.values())
+    document = begun(seconds=480, simulated=False, sections=SECTIONS)
+    document["sections"]["check"]["items"] = found
+    assert markdown(document).count("| no operator: checked by its own test |") == 2
 
 
 def test_a_document_of_nothing_can_be_written(tmp_path: Path) -> None:
     write(begun(seconds=480, simulated=False, sections=SECTIONS), tmp_path)
     assert json.loads((tmp_path / "gpu.json").read_text())["targets"][0]["state"] == OPEN
+    assert _files(tmp_path) == {"gpu.json", "gpu.md"}
     page = (tmp_path / "gpu.md").read_text()
     assert all(f"## {s.title}\n\nnot reached" in page for s in SECTIONS) and page.count(OPEN) == len(TARGETS)
 
 
+def _files(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+def test_a_run_that_is_there_is_moved_aside(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    asides = []
+    for k in range(3):
+        asides.append(make_way(out))
+        write({**begun(seconds=480, simulated=False, sections=SECTIONS), "k": k}, out)
+        (out / "gpu_of_it.yaml").touch()
+    assert asides == [None, out.with_name("out.1"), out.with_name("out.2")]
+    assert [json.loads((out.with_name(n) / "gpu.json").read_text())["k"] for n in ("out.1", "out.2", "out")] == [0, 1, 2]
+    assert _files(out.with_name("out.1")) == {"gpu.json", "gpu.md", "gpu_of_it.yaml"}
+
+
+def test_documents_among_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "guide.md").touch()
+    assert make_way(tmp_path) is None
+    (tmp_path / "gpu.md").touch()
+    with pytest.raises(OSError, match=r"guide\.md"):
+        make_way(tmp_path)
+    assert _files(tmp_path) == {"guide.md", "gpu.md"}
+
+
 # --------------------------------------------------------------------------------------------------------------- the run
+
+
+def test_a_section_brings_those_it_takes_results_from() -> None:
+    assert [s.name for s in with_needed(["steps", "validate"])] == ["calibrate", "predict", "validate", "steps"]
+    assert [s.name for s in with_needed(["gemm"])] == ["gemm"] and with_needed([]) == list(SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seconds=-5"], "it must be at least 20"),
+        (["--seconds", "nan"], "it must be at least 20"),
+        (["no-such-section"], "there is no section no-such-section"),
+        (["--simulate", "--out", "/proc/nope"], "--out /proc/nope: "),
+        (["--seconds", "20"], "--out is missing"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    options: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["run.py", *options])
+    monkeypatch.setattr(run, "is_simulated", lambda asked: asked)
+    monkeypatch.setattr(needs, "missing", lambda simulated: [])
+    with pytest.raises(SystemExit) as ended:
+        run.main()
+    assert ended.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_was_found_before_ctrl_c_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "endless_section.py").write_text(ENDLESS)
+    code = INTERRUPTED_RUN.format(path=[str(tmp_path), *sys.path], out=str(tmp_path / "out"))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "endless (endless): begins\n"
+            page, latest = "", time.monotonic() + 60
+            while "under way, 1 of 3" not in page and time.monotonic() < latest:
+                time.sleep(0.02)
+                page = (tmp_path / "out" / "gpu.md").read_text()
+            assert "- to come: hangs, last" in page
+            process.send_signal(signal.SIGINT)
+            said, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (130, "")
+    page = (tmp_path / "out" / "gpu.md").read_text()
+    assert said.splitlines()[-1] == f"interrupted; what was found is in {tmp_path}/out/gpu.md, {tmp_path}/out/gpu.json"
+    assert "interrupted, 1 of 3" in page and "- left out, as the run was interrupted: hangs, last" in page
+    document = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert document["took_s"] >= document["sections"]["endless"]["took_s"] > 0.0 and document["is_interrupted"]
+    assert document["sections"]["after"]["state"] == "not reached"
+
+
+ENDLESS = """
+import time
+def items(c):
+    yield "good", lambda: {"v": 1}
+    yield "hangs", lambda: time.sleep(600)
+    yield "last", lambda: {"v": 2}
+"""
+INTERRUPTED_RUN = """
+import signal, sys
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
+sys.path[:] = {path!r}
+from argparse import ArgumentParser, Namespace
+from benchmarks.gpu.run import measure
+from benchmarks.gpu.sections import Section
+sections = [Section(name=n, title=n.title(), module="endless_section", share=0.5, patience=600.0) for n in ("endless", "after")]
+sys.exit(measure(ArgumentParser(), sections, Namespace(out=Path({out!r}), seconds=500.0), False))
+"""
 
 MODULE = """
 import os, sys, time
@@ -191,10 +311,24 @@ def test_every_dependency_is_asked_for_or_not_imported(root: Path) -> None:
 
 
 def test_what_is_missing_or_too_old_is_told_with_the_way_out() -> None:
-    assert needs._lack("numpy", "numpy>=2.0") == ""
-    assert needs._lack("no.such.module", "nothing>=1.0").startswith("nothing is not installed: pip install 'nothing>=1.0'")
-    assert "numpy 2" in needs._lack("numpy", "numpy>=99.1") and "is too old" in needs._lack("numpy", "numpy>=99.1")
+    assert needs._lack("numpy", "numpy>=2.0") is None
+    none, old = needs._lack("no.such.module", "nothing>=1.0"), needs._lack("numpy", "numpy>=99.1")
+    assert none is not None and none.line.startswith("nothing is not installed: pip install 'nothing>=1.0'")
+    assert old is not None and "numpy 2" in old.line and "is too old" in old.line
+    assert needs.told([none, old, needs.Lack("no driver")])[2:] == [
+        "no driver",
+        "all of it at once:",
+        "  pip install 'nothing>=1.0' 'numpy>=99.1'",
+    ]
+    assert needs.told([none]) == [none.line] and f"numpy {version('numpy')}" in needs.versions(True)
     assert needs.numbers("0.30.4") < needs.numbers("0.31") and needs.numbers("13.0.1rc2") == (13, 0, 1)
+
+
+def test_what_is_missing_is_told_where_nothing_is_installed(root: Path) -> None:
+    command = [sys.executable, "-S", str(root / "benchmarks" / "gpu" / "run.py"), "--needs", "--simulate"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 6 and "Traceback" not in done.stderr
+    assert "numba-cuda is not installed" in done.stderr and "  pip install 'numpy>=" in done.stderr.splitlines()[-1]
 
 
 # -------------------------------------------------------------------------------------------------------------- the cases
