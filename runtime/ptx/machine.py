@@ -121,14 +121,8 @@ class Threads:
         self, code: Code, grid: tuple[int, int, int], size: int, blocks: Sequence[int], parameters: Mapping[str, Any],
         memory: Global, counter: Counter | None = None,
     ) -> None:  # fmt: skip
-        self.code, self.grid, self.size, self.parameters, self.memory, self.counter = (
-            code,
-            grid,
-            size,
-            parameters,
-            memory,
-            counter,
-        )
+        self.code, self.grid, self.size = code, grid, size
+        self.parameters, self.memory, self.counter = parameters, memory, counter
         padded = -(-size // WARP) * WARP
         self.total = padded * len(blocks)
         self.here = np.repeat(np.arange(len(blocks)), padded)
@@ -258,13 +252,11 @@ class Threads:
 
     # ------------------------------------------------------------------------------------------------------------ memory
 
-    def _at(self, lanes: Lanes, granules: Index) -> tuple[Index, Index, Index]:
-        """Who, in which epoch of its block, and in which block, for a row of granules each."""
-        rows = lanes.numbers
-        shape = granules.shape
-        each = (self.who[rows], self.epoch[self.here[rows]], self.number[rows])
-        who, epoch, block = (np.broadcast_to(x[:, None], shape) for x in each)
-        return who, epoch, block
+    def _at(self, numbers: Index, granules: Index) -> tuple[Index, Index]:
+        """Who, and in which epoch of its block, for a row of granules of each lane."""
+        each = (self.who[numbers], self.epoch[self.here[numbers]])
+        who, epoch = (np.broadcast_to(x[:, None], granules.shape) for x in each)
+        return who, epoch
 
     def load_global(self, lanes: Lanes, at: Index, dtype: Any, count: int) -> Any:
         """(lanes, count) neighbouring elements at addresses."""
@@ -275,8 +267,8 @@ class Threads:
         for piece, some in self.memory.parts(at, width * count):
             data, first = self.memory.elements(piece, at[some], dtype)
             granules = self.memory.granules_of(piece, at[some], width * count)
-            who, epoch, block = self._at(Lanes(lanes.numbers[some], None), granules)
-            self.memory.diaries[piece].reads(granules, who, epoch, block)
+            who, epoch = self._at(lanes.numbers[some], granules)
+            self.memory.diaries[piece].reads(granules, who, epoch)
             found[some] = data[first[:, None] + np.arange(count)]
         return found
 
@@ -288,8 +280,8 @@ class Threads:
         for piece, some in self.memory.parts(at, width * count):
             data, first = self.memory.elements(piece, at[some], values.dtype)
             granules = self.memory.granules_of(piece, at[some], width * count)
-            who, epoch, block = self._at(Lanes(lanes.numbers[some], None), granules)
-            self.memory.diaries[piece].writes(granules, who, epoch, block)
+            who, epoch = self._at(lanes.numbers[some], granules)
+            self.memory.diaries[piece].writes(granules, who, epoch)
             data[first[:, None] + np.arange(count)] = values[some]
 
     def load_shared(self, lanes: Lanes, at: Index, dtype: Any, count: int) -> Any:
@@ -297,7 +289,7 @@ class Threads:
         width = np.dtype(dtype).itemsize
         places = self.shared.places(self.here[lanes.numbers], at, width * count)
         granules = self.shared.granules_of(places, width * count)
-        who, epoch, _ = self._at(lanes, granules)
+        who, epoch = self._at(lanes.numbers, granules)
         if self.counter is not None:
             self.counter.shared(lanes.numbers, places, width * count)
         self.shared.diary.reads(granules, who, epoch)
@@ -308,7 +300,7 @@ class Threads:
         width, count = values.dtype.itemsize, values.shape[1]
         places = self.shared.places(self.here[lanes.numbers], at, width * count)
         granules = self.shared.granules_of(places, width * count)
-        who, epoch, _ = self._at(lanes, granules)
+        who, epoch = self._at(lanes.numbers, granules)
         if self.counter is not None:
             self.counter.shared(lanes.numbers, places, width * count)
         self.shared.diary.writes(granules, who, epoch)
@@ -327,7 +319,7 @@ class Threads:
             some = Lanes(lanes.numbers[real], lanes.numbers[real])
             values[real] = self.load_global(some, of[real], np.uint32, nbytes // 4).view(np.uint8)
         granules = self.shared.granules_of(places, nbytes)
-        who, epoch, _ = self._at(lanes, granules)
+        who, epoch = self._at(lanes.numbers, granules)
         self.shared.diary.writes(granules, who, epoch, pending=True)
         self.shared.bytes[places[:, None] + np.arange(nbytes)] = 0xFF
         self._copies.append(_Copy(lanes.numbers, self._commits[lanes.numbers], places, values))
@@ -346,7 +338,7 @@ class Threads:
             if done.any():
                 places, nbytes, some = c.places[done], c.values.shape[1], c.lanes[done]
                 granules = self.shared.granules_of(places, nbytes)
-                who, epoch, _ = self._at(Lanes(some, some), granules)
+                who, epoch = self._at(some, granules)
                 self.shared.diary.lands(granules, who, epoch)
                 self.shared.bytes[places[:, None] + np.arange(nbytes)] = c.values[done]
             if not done.all():

@@ -16,7 +16,7 @@ from runtime.ptx.parse import PtxError
 
 Index = npt.NDArray[Any]
 Values = npt.NDArray[Any]
-NOBODY, MANY = -1, -2
+NOBODY, ANYBODY = -1, np.iinfo(np.int32).min
 SHARED_GRANULE = 2
 
 
@@ -36,24 +36,30 @@ class Diary:
         self.reader, self.read_in = np.full(granules, NOBODY, np.int32), np.full(granules, -1, np.int32)
         self.pending = np.zeros(granules, np.bool_)
 
-    def reads(self, at: Index, who: Index, epoch: Index, block: Index | None = None) -> None:
-        """Threads read granules; all arguments of one shape. `block` of each thread where blocks share the memory."""
+    def reads(self, at: Index, who: Index, epoch: Index) -> None:
+        """Threads read granules, in these epochs of their blocks; all arguments of one shape."""
         if self.pending.any() and self.pending[at].any():
             self._refuse("reads a copy that nobody waited for", at, who, self.pending[at])
         writer = self.writer[at]
         if self.must_be_written and (writer == NOBODY).any():
             self._refuse("reads what nobody has written", at, who, writer == NOBODY)
-        self._race("reads", at, who, writer, self.written[at], epoch, block)
-        same = (self.read_in[at] == epoch) & (self.reader[at] != NOBODY) & (self.reader[at] != who)
-        self.reader[at], self.read_in[at] = who, epoch
-        self.reader[at[same | (self.reader[at] != who)]] = MANY
+        self._race("reads", at, who, writer, self.written[at], epoch)
+        before, mine = self.reader[at], _block(who)
+        alone = (before == NOBODY) | (before == who) | ((_block(before) == mine) & (self.read_in[at] != epoch))
+        now = np.where(alone, who, np.where(_block(before) == mine, _several(mine), ANYBODY))
+        self.reader[at], self.read_in[at] = now, epoch
+        last = self.reader[at]
+        clash = last != now  # with others that read at this moment; those of other blocks count for more
+        here = _block(last) == mine
+        self.reader[at[clash & here]] = _several(mine)[clash & here]
+        self.reader[at[clash & ~here]] = ANYBODY
 
-    def writes(self, at: Index, who: Index, epoch: Index, block: Index | None = None, *, pending: bool = False) -> None:
+    def writes(self, at: Index, who: Index, epoch: Index, *, pending: bool = False) -> None:
         """Threads write granules; `pending` says that a copy does, which has not ended."""
         if self.pending.any() and self.pending[at].any():
             self._refuse("writes where a copy is under way", at, who, self.pending[at])
-        self._race("writes", at, who, self.writer[at], self.written[at], epoch, block)
-        self._race("writes", at, who, self.reader[at], self.read_in[at], epoch, block, did="read")
+        self._race("writes", at, who, self.writer[at], self.written[at], epoch)
+        self._race("writes", at, who, self.reader[at], self.read_in[at], epoch, did="read")
         self.writer[at], self.written[at] = who, epoch
         twice = self.writer[at] != who
         if twice.any():
@@ -66,15 +72,11 @@ class Diary:
         self.pending[at] = False
         self.writer[at], self.written[at] = who, epoch
 
-    def _race(
-        self, what: str, at: Index, who: Index, other: Index, when: Index, epoch: Index, block: Index | None, did: str = "wrote"
-    ) -> None:
-        wrong = (other != NOBODY) & (other != who) & (when == epoch)
-        if block is not None:
-            wrong |= (other != NOBODY) & (other != who) & (other >> BLOCK_BITS != block)
+    def _race(self, what: str, at: Index, who: Index, other: Index, when: Index, epoch: Index, did: str = "wrote") -> None:
+        wrong = (other != NOBODY) & (other != who) & ((when == epoch) | (_block(other) != _block(who)))
         if wrong.any():
             k = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-            by = "several threads" if other[k] == MANY else f"thread {_thread(int(other[k]))}"
+            by = f"thread {_thread(int(other[k]))}" if other[k] >= 0 else "several threads"
             self._refuse(f"{what} what {by} {did} since the last barrier", at, who, wrong)
 
     def _refuse(self, what: str, at: Index, who: Index, wrong: Values) -> None:
@@ -84,6 +86,16 @@ class Diary:
 
 BLOCK_BITS = 11
 """A thread is numbered by its block and, in so many bits, its place there: a block has at most 1,024 threads, in whole warps."""
+
+
+def _several(block: Index) -> Index:
+    """Several threads of a block."""
+    return -2 - block
+
+
+def _block(who: Index) -> Index:
+    """The block of a thread, or of several; -1: of nobody, or of threads of several blocks."""
+    return np.where(who >= 0, who >> BLOCK_BITS, np.where(who == ANYBODY, -1, -2 - who))
 
 
 def _thread(number: int) -> str:

@@ -179,6 +179,26 @@ def test_blocks_meet_no_barrier() -> None:
         play(body, np.zeros(4, np.float32), blocks=2)
 
 
+def test_who_has_read_is_remembered_across_barriers() -> None:
+    """Threads of a block have all read a number before a barrier: then one may write it, unless another block has read it too."""
+    body = """ld.global.f32 %f1, [%rd1]; {} bar.sync 0; bar.sync 0; setp.ne.s32 %p1, %r2, 0; @%p1 bra OUT;
+    {} mov.f32 %f2, 0f40000000; st.global.f32 [%rd1], %f2; OUT:"""
+    x = np.zeros(4, np.float32)
+    play(body.format("", ""), x)
+    only_the_second = "setp.eq.s32 %p2, %r3, 0; @%p2 bra OUT;"
+    with pytest.raises(PtxError, match="thread 0 of block 1 writes what several threads read"):
+        play(body.format("", only_the_second), x, blocks=2)
+    with pytest.raises(
+        PtxError, match="thread 0 of block 1 writes what thread 5 of block 0 read"
+    ):  # in another epoch than its own
+        play(READ_BY_ONE, x, blocks=2)
+
+
+READ_BY_ONE = """setp.eq.s32 %p1, %r3, 1; @%p1 bra SECOND;
+    setp.ne.s32 %p2, %r2, 5; @%p2 bra OUT; ld.global.f32 %f1, [%rd1]; bra OUT;
+SECOND: bar.sync 0; bar.sync 0; setp.ne.s32 %p2, %r2, 0; @%p2 bra OUT; mov.f32 %f2, 0f40000000; st.global.f32 [%rd1], %f2;
+OUT:"""
+
 COPY = """cvt.u32.u64 %r10, %rd8; setp.lt.s32 %p1, %r2, %r1; selp.b32 %r11, 4, 0, %p1;
     cp.async.ca.shared.global [%r10], [%rd4], 4, %r11; cp.async.commit_group; {}
     ld.shared.f32 %f1, [%rd8]; st.global.f32 [%rd5], %f1;"""
