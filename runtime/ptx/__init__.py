@@ -10,5 +10,5 @@ numbers.py    their arithmetic; warps.py, what the threads of a warp do together
 memory.py     global and shared memory, and who has touched what since the last barrier
 traffic.py    how often memory is asked for it
 machine.py    blocks of threads: divergence, barriers, copies under way
-run.py        a launch of a kernel, a call of a plan
+run.py        a launch of a kernel, and what it does counted
 """

@@ -1,4 +1,4 @@
-"""Launches and calls carried out as the compiler made them for an architecture, without a device."""
+"""Launches carried out as the compiler made them for an architecture, without a device."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graph.ops.common import type_of
 from graph.record import record
-from hw.kernels.record import Call
 from runtime.kernels.cuda.arguments import part, values
 from runtime.kernels.cuda.compile import ptx
-from runtime.kernels.cuda.kernel import DeviceKernel, Launch, Operand, Place
-from runtime.kernels.cuda.run import launches_of
+from runtime.kernels.cuda.kernel import DeviceKernel, Launch, Operand
 from runtime.ptx.machine import MOST_LANES, Code, Threads
 from runtime.ptx.memory import Global
 from runtime.ptx.parse import PtxError, parse
@@ -96,17 +93,3 @@ def counted(launch: Launch, arrays: Sequence[Array], architecture: tuple[int, in
     for ins, n in zip(instructions, counter.warps, strict=True):
         found[ins.op[0]] = found.get(ins.op[0], 0) + int(n)
     return Count(instructions=found, shared=counter.of_shared, everywhere=counter.of_global)
-
-
-def run_call(call: Call, arrays: Sequence[Array], architecture: tuple[int, int] = ARCHITECTURE) -> None:
-    """Carry out what a call launches, in order.
-
-    Parameters
-    ----------
-    arrays : flat, of its reads, writes and workspace.
-    """
-    places = [Place(index=i, address=a.ctypes.data, dtype=type_of(a).dtype, size=a.size) for i, a in enumerate(arrays)]
-    for launch in launches_of(call, places):
-        if not isinstance(launch, Launch):
-            raise PtxError(f"{call.kernel} calls {launch.name}, which is not compiled here")
-        run_launch(launch, arrays, architecture)

@@ -90,10 +90,10 @@ def aligned(values: Any) -> Any:
     return found
 
 
-def square(n: int) -> tuple[Launch, list[Any]]:
+def square(n: int, precision: Precision = Precision.F32) -> tuple[Launch, list[Any]]:
     """The product of two square matrices with asynchronous copies, and A, B and C."""
     arrays = [aligned(x) for x in (RNG.random(n * n, np.float32), RNG.random(n * n, np.float32), np.zeros(n * n, np.float32))]
-    kernel = gemm(SMALL, Precision.F32, *FAST[False, False])
+    kernel = gemm(SMALL, precision, *FAST[False, False])
     places = [Place(index=i, address=x.ctypes.data, dtype=DType.F32, size=x.size) for i, x in enumerate(arrays)]
     cut = GemmCut(m=n, n=n, k=n, tile=SMALL.rows, parts=1, chunk=n)
     (launch,) = product(kernel, cut, *places, places[2], numbers_a=(n, 1), numbers_b=(1, n), pitch=n)
@@ -137,3 +137,19 @@ def test_what_is_counted() -> None:
     assert found.instructions["fma"] * 32 == 64**3
     assert found.shared.turns == found.shared.least
     assert found.total > found.instructions["fma"] and found.everywhere.nbytes > 3 * 4 * 64**2
+
+
+@pytest.mark.parametrize(
+    ("precision", "architecture", "near"),
+    [
+        (Precision.F32, (7, 5), 1e-6),
+        (Precision.F32, (8, 0), 1e-6),
+        (Precision.TF32, (8, 0), 2**-9),
+        (Precision.BF16, (8, 0), 2**-6),
+    ],
+)
+def test_earlier_architectures(precision: Precision, architecture: tuple[int, int], near: float) -> None:
+    """What is launched there, in the place of a kernel or compiled otherwise: without asynchronous copies, ties of tf32 away."""
+    launch, (a, b, c) = square(64, precision)
+    run_launch(launch, [a, b, c], architecture)
+    np.testing.assert_allclose(c.reshape(64, 64), a.reshape(64, 64) @ b.reshape(64, 64), rtol=near)
